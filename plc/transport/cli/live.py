@@ -13,17 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from plc.cli.errors import REFUSED
-from plc.cli.options import (
-    AsJson,
-    Duration,
-    LogJson,
-    LoopedTrace,
-    Metrics,
-    Priority,
-    Seed,
-    examples,
-    with_options,
-)
+from plc.cli.options import AsJson, LoopedTrace, Seed, examples, with_options
 from plc.cli.output import left_out, print_json, say
 from plc.errors import printable
 from plc.notice import counted
@@ -32,12 +22,14 @@ from plc.transport.cli.options import (
     IMPAIR_HELP,
     Dscp,
     ReceiverOptions,
+    RunningOptions,
     heard_nothing,
     impairment_of,
 )
 from plc.transport.cli.watch import Watch
 
 if TYPE_CHECKING:
+    from plc.engine.loss import LossSource
     from plc.transport.cards.devices import Device
     from plc.transport.cards.portaudio import SoundServer
     from plc.transport.live.live import Live, LiveConfig
@@ -149,7 +141,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
 _PEER_PORT = 5004
 _PAIR = 2
 _PORT_MAX = 65_535
-_DEVICE_ONLY = "--in is the device whose sound is sent; give RTP by --from"
 
 
 def _take_preset(context: typer.Context, name: str | None) -> str | None:
@@ -181,10 +172,9 @@ def live(
         str,
         typer.Option(
             "--in",
-            metavar="DEV|FILE|udp://HOST:PORT",
+            metavar="DEV|FILE",
             callback=_take_file,
-            help="Input: a device's number or name (see plc devices); a recording, in real time; "
-            "udp: as --from.",
+            help="Input: a device's number or name (see plc devices); a recording, in real time.",
         ),
     ] = "default",
     output: Annotated[
@@ -230,15 +220,11 @@ def live(
     reserve_ms: Annotated[
         float, typer.Option(metavar="MS", help="Audio kept ready for the output, at first.")
     ] = 20.0,
-    duration_s: Duration = math.inf,
     give_up_s: Annotated[
         float,
         typer.Option(metavar="S", help="End when a device has been absent for this time.", min=0.0),
     ] = math.inf,
-    priority: Priority = "auto",
-    metrics: Metrics = None,
-    log_json: LogJson = False,
-    as_json: AsJson = False,
+    running: RunningOptions,
 ) -> None:
     """Play an input on an output: through a simulated bad network, or a real one.
 
@@ -262,13 +248,12 @@ def live(
             receiver = replace(receiver, allow=_only(send.to.host))
         if played is None:
             assert send is not None
-            if any((impair, trace, metrics)):
+            if any((impair, trace, running.metrics)):
                 raise typer.BadParameter(
                     "--impair, --trace and --metrics go with a stream that is played: give "
                     "--from udp://HOST:PORT, too"
                 )
-            running = {"duration_s": duration_s, "give_up_s": give_up_s, "priority": priority}
-            _send(send, receiver, backend, log_json=log_json, as_json=as_json, **running)
+            _send(send, receiver, backend, running, give_up_s)
             return
         config = LiveConfig(
             receiver=receiver,
@@ -282,12 +267,8 @@ def live(
             backend=backend,
             losses=None if trace is None else TraceLosses(read_trace(trace), loop=True),
             send=send,
-            duration_s=duration_s,
+            running=running,
             give_up_s=give_up_s,
-            priority=priority,
-            metrics=metrics,
-            log_json=log_json,
-            as_json=as_json,
         )
 
 
@@ -304,23 +285,19 @@ def _ends(
     from plc.transport.live.sending import SendConfig
     from plc.transport.rtp.udp import UdpPort, parse_endpoint
 
+    if source.startswith("udp://"):
+        raise typer.BadParameter("--in is a device or a recording; give RTP by --from")
     if peer is not None:
         if to is not None or from_ is not None:
             raise typer.BadParameter("--peer stands for --to and --from; give it or them")
-        if source.startswith("udp://"):
-            raise typer.BadParameter(_DEVICE_ONLY)
         far, near = _both_ends(peer, received)
         if isinstance(near, UdpPort):
             held.callback(near.close)
         return near, SendConfig(device=source, to=far, dscp=dscp)
-    from_network = source.startswith("udp://")
-    if from_network and (to is not None or from_ is not None):
-        raise typer.BadParameter(_DEVICE_ONLY)
     if to is None:
         if dscp is not None:
             raise typer.BadParameter("--dscp goes with --to or --peer: it marks sent packets")
-        heard = source if from_ is None and from_network else from_
-        return (source if heard is None else parse_endpoint(heard)), None
+        return (source if from_ is None else parse_endpoint(from_)), None
     send = SendConfig(device=source, to=parse_endpoint(to), dscp=dscp)
     return (None if from_ is None else parse_endpoint(from_)), send
 
@@ -373,21 +350,26 @@ def _send(
     send: "SendConfig",
     receiver: "ReceiverConfig",
     backend: str,
-    *,
-    log_json: bool,
-    as_json: bool,
-    **running: Any,
+    running: RunningOptions,
+    give_up_s: float,
 ) -> None:
     """Send an input device; print the counters."""
     from plc.transport.live import ends, sending
 
-    with quiet_libraries(), Watch(None, log_json) as watch:
-        if not log_json:
+    with quiet_libraries(), Watch(None, running.log_json) as watch:
+        if not running.log_json:
             say(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
         files = ends.FileBackend(backend, send.device)
-        running["duration_s"] = min(running["duration_s"], files.length_s)
-        report = sending.run_send(send, receiver, files, note=watch.note, **running)
-    if as_json:
+        report = sending.run_send(
+            send,
+            receiver,
+            files,
+            duration_s=min(running.duration_s, files.length_s),
+            give_up_s=give_up_s,
+            priority=running.priority,
+            note=watch.note,
+        )
+    if running.as_json:
         print_json(report)
         return
     say(f"{report['sent']['packets_sent']} packets sent to {send.to}")
@@ -399,13 +381,11 @@ def play(
     source: "str | Endpoint | UdpPort",
     output: str,
     *,
-    backend: str = "sounddevice",
-    send: "SendConfig | None" = None,
-    duration_s: float = math.inf,
-    metrics: str | None = None,
-    log_json: bool = False,
-    as_json: bool = False,
-    **running: Any,
+    backend: str,
+    losses: "LossSource | None",
+    send: "SendConfig | None",
+    running: RunningOptions,
+    give_up_s: float,
 ) -> None:
     """Run a live stream with its view, metrics and log; print its counters."""
     from plc.transport.live import ends, meters
@@ -414,12 +394,12 @@ def play(
 
     name = str(source)
     device = send.device if send is not None else source if isinstance(source, str) else ""
-    shown = sys.stderr.isatty() and not log_json
+    shown = sys.stderr.isatty() and not running.log_json
     looks = 0
     with quiet_libraries(), contextlib.ExitStack() as opened:
         show = opened.enter_context(meters.open_view(sys.stderr)) if shown else None
         pressed = opened.enter_context(meters.open_keys()) if shown else None
-        watch = opened.enter_context(Watch(metrics, log_json))
+        watch = opened.enter_context(Watch(running.metrics, running.log_json))
 
         def look(live: "Live") -> None:
             nonlocal looks
@@ -437,9 +417,20 @@ def play(
                 show(live)
 
         files = opened.enter_context(contextlib.closing(ends.FileBackend(backend, device, output)))
-        running |= {"send": send, "duration_s": min(duration_s, files.length_s)}
-        report = run_live(config, files, source, output, note=watch.note, watch=look, **running)
-    print_json(report) if as_json else _print_live(report)
+        report = run_live(
+            config,
+            files,
+            source,
+            output,
+            losses=losses,
+            send=send,
+            duration_s=min(running.duration_s, files.length_s),
+            give_up_s=give_up_s,
+            priority=running.priority,
+            note=watch.note,
+            watch=look,
+        )
+    print_json(report) if running.as_json else _print_live(report)
     if not isinstance(source, str) and heard_nothing([report | {"name": name}]):
         raise typer.Exit(REFUSED)
 

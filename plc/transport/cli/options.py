@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from plc.cli.options import (
+    AsJson,
     Content,
+    Duration,
+    LogJson,
     Lookahead,
     Method,
+    Metrics,
     Model,
     PacketMs,
+    Priority,
     lookahead_of,
     packets_of,
     share,
@@ -45,6 +50,7 @@ def safety_of(value: str | float) -> float:
     return number
 
 
+_DEVICE = "device:"
 # The coding where nobody said one: codec, sample rate, channels, payload type.
 _UNSAID = ("l16", None, 1, None)
 # RFC 2474, 2597, 3246: what AES67 and others mark media with.
@@ -144,6 +150,17 @@ def key_of(key_file: Path | None) -> "SrtpKey | None":
     from plc.transport.rtp.srtp import read_key
 
     return None if key_file is None else read_key(key_file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningOptions:
+    """Options of a program that serves streams until it is ended."""
+
+    duration_s: Duration = math.inf
+    priority: Priority = "auto"
+    metrics: Metrics = None
+    log_json: LogJson = False
+    as_json: AsJson = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,10 +404,14 @@ def paths_of(text: str) -> "tuple[Endpoint, Endpoint | None]":
 
 
 def _target(text: str) -> "Endpoint | RecordingFile":
+    from plc.errors import ConfigError
     from plc.files.writing import WRITABLE_SUFFIXES
     from plc.transport.rtp.udp import parse_endpoint
     from plc.transport.service.recorder import RecordingFile
 
+    if text.startswith(_DEVICE):
+        device = text.removeprefix(_DEVICE)
+        raise ConfigError(f"{text}: plc live --from udp://HOST:PORT --out {device} plays a stream")
     if Path(text).suffix.lower() in WRITABLE_SUFFIXES:
         return RecordingFile(Path(text))
     files = ", ".join(WRITABLE_SUFFIXES)

@@ -15,11 +15,8 @@ from plc.cli.errors import REFUSED
 from plc.cli.options import (
     AsJson,
     Duration,
-    LogJson,
     LoopedTrace,
-    Metrics,
     PacketMs,
-    Priority,
     Seed,
     examples,
     with_options,
@@ -33,6 +30,7 @@ from plc.transport.cli.options import (
     KeyFile,
     ReceiverOptions,
     RelayedOptions,
+    RunningOptions,
     SdpOut,
     heard_nothing,
     impairment_of,
@@ -49,7 +47,6 @@ if TYPE_CHECKING:
     from plc.transport.relay.relayed import RelayConfig
     from plc.transport.rtp.sdp import AudioMedia
 
-_DEVICE = "device:"
 # What Opus with --fec prepares for, as a share of packets: the more, the larger the repeats.
 _EXPECTED_LOSS = 0.2
 # Status of a relay of which a recording is not whole.
@@ -68,8 +65,8 @@ def relay(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="udp://HOST:PORT|FILE|device:DEV",
-            help="Target of each --listen, in order; a device takes one stream.",
+            metavar="udp://HOST:PORT|FILE",
+            help="Target of each --listen, in order.",
         ),
     ] = None,
     received: RelayedOptions,
@@ -88,12 +85,8 @@ def relay(
     workers: Annotated[
         int, typer.Option(help="Processes that share the streams.", min=1, max=256)
     ] = 1,
-    duration_s: Duration = math.inf,
-    priority: Priority = "auto",
-    metrics: Metrics = None,
-    log_json: LogJson = False,
+    running: RunningOptions,
     overwrite: Overwrite = False,
-    as_json: AsJson = False,
 ) -> None:
     """Receive lossy RTP; send it on at a steady pace, losses concealed.
 
@@ -103,20 +96,11 @@ def relay(
     from plc.transport.relay.relay import run_relay
     from plc.whole_files import check_new
 
-    if any(target.startswith(_DEVICE) for target in to or []):
-        if workers > 1 or any((sdp, sdp_out, config, control)):
-            raise typer.BadParameter(
-                "a device goes without --workers, --sdp, --sdp-out, --config and --control"
-            )
-        running = {"duration_s": duration_s, "metrics": metrics, "log_json": log_json}
-        running |= {"priority": priority}
-        _relay_to_device(listen or [], to or [], received, running | {"as_json": as_json})
-        return
     source = _source(listen or [], to or [], sdp, config, received, control is not None)
-    metrics = metrics or source.settings.get("metrics")
+    metrics = running.metrics or source.settings.get("metrics")
     if control is None and "control" in source.settings:
         control = Path(source.settings["control"])
-    log_json = log_json or source.settings.get("log_json", False)
+    log_json = running.log_json or source.settings.get("log_json", False)
     alone = (sdp_out, config, control, metrics, log_json)
     if workers > 1 and any(alone):
         raise typer.BadParameter(
@@ -136,15 +120,15 @@ def relay(
         reports = run_relay(
             source.streams,
             workers=workers,
-            duration_s=duration_s,
+            duration_s=running.duration_s,
             stays=session.changes,
-            priority=priority,
+            priority=running.priority,
             announce=announce,
             watch=session.look,
             note=session.note,
             on_hangup=session.hang_up if config is not None else None,
         )
-    print_json(reports) if as_json else print_relay(reports)
+    print_json(reports) if running.as_json else print_relay(reports)
     # A service whose streams nobody sends has done its work.
     if reports and heard_nothing(reports) and not session.changes:
         raise typer.Exit(REFUSED)
@@ -278,21 +262,6 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="Live and on the wire", epilog=examples(*lines))(
             with_options(command)
         )
-
-
-def _relay_to_device(
-    listen: list[str], to: list[str], received: ReceiverOptions, running: dict[str, Any]
-) -> None:
-    """Play a stream on a sound card, by the card's clock."""
-    from plc.transport.cli.live import play
-    from plc.transport.live.live import LiveConfig
-    from plc.transport.rtp.udp import parse_endpoint
-
-    if len(to) != 1 or len(listen) != 1:
-        raise typer.BadParameter("a device takes one stream: one --listen and one --to")
-    config = LiveConfig(receiver=received.config())
-    device = to[0].removeprefix(_DEVICE)
-    play(config, parse_endpoint(listen[0]), device, **running)
 
 
 R = TypeVar("R", bound=ReceiverOptions)
