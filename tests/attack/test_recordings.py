@@ -29,7 +29,8 @@ from plc.transport.rtp.udp import Endpoint, UdpPort, serve, step
 from plc.transport.service.recorder import WAITING_MAX_S, Recorder, RecordingFile
 from tests.examples import some
 from tests.plc.configs import changed
-from tests.plc.transport.relay.test_relay import find, line_of, listening, program
+from tests.plc.transport.relay.test_relay import line_of, listening, program
+from tests.plc.transport.streams import find
 from tests.signals import noise
 
 RATE, BLOCK = 16_000, 160

@@ -33,7 +33,7 @@ from plc.transport.rtp.srtp import SrtpKey, SrtpSender
 from plc.transport.rtp.udp import Endpoint
 from plc.transport.service import recorder
 from plc.transport.service.recorder import RecordingFile
-from tests.plc.transport.relay.test_relay import find
+from tests.plc.transport.streams import as_sent, find
 from tests.signals import tones
 
 pytest.importorskip("dpkt", reason="captures are read by dpkt (extra rtp)")
@@ -74,7 +74,7 @@ class Call:
         coder = open_codec(codec, rate, channels)
         count = int(seconds * rate) // block
         signal = 0.3 * tones(seed, rate, count * block * channels).reshape(-1, channels)
-        self.signal = (np.rint(signal * 32768) / 32768).astype(np.float32)
+        self.signal = as_sent(signal)
         self.coding = codec, rate, channels
         self.lost = np.zeros(count, np.bool_)
         if loss:

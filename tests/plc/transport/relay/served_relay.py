@@ -9,13 +9,9 @@ from contextlib import closing
 
 import numpy as np
 
-from plc.transport.rtp.codecs import L16
-from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.udp import Endpoint, UdpPort
+from tests.plc.transport.streams import BLOCK, HERE, RATE, packets_of
 from tests.signals import tones
-
-RATE, BLOCK = 16_000, 160
-HERE = Endpoint("127.0.0.1", 0)
 
 
 def comes_true(condition: Callable[[], object], within_s: float = 30.0) -> bool:
@@ -45,11 +41,10 @@ def stream(name: str, listen: int, to: int) -> str:
 
 def send(port: int, packets: int, ssrc: int = 7, pause_s: float = 0.0) -> None:
     """Send packets of 10 ms of tones, L16."""
-    packetizer = Packetizer(L16(RATE, 1), ssrc=ssrc)
     with closing(UdpPort(HERE)) as sender:
         target = sender.target(Endpoint("127.0.0.1", port))
-        for block in tones(1, RATE, packets * BLOCK).reshape(packets, BLOCK, 1):
-            sender.send(packetizer.pack(block), target)
+        for packet in packets_of(tones(1, RATE, packets * BLOCK), ssrc):
+            sender.send(packet, target)
             time.sleep(pause_s)
 
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -27,19 +27,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc import conceal
 from plc.errors import ConfigError, NetworkError
 from plc.files.tags.carried import read_tags
 from plc.transport.cli.options import heard_nothing
 from plc.transport.relay.relay import Relay, run_relay
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
 from plc.transport.rtp.codecs import L16, L24, Codec
-from plc.transport.rtp.delay import DelayConfig, DelayMode
-from plc.transport.rtp.impair import ImpairConfig, Impairment
 from plc.transport.rtp.latch import Latch, RateCap
 from plc.transport.rtp.outcomes import Verdict
 from plc.transport.rtp.packetizer import Packetizer
-from plc.transport.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
+from plc.transport.rtp.packets import Malformed, RtpPacket, parse_rtp
 from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.rtcp import ended_by
 from plc.transport.rtp.send import RtpSender, blocks_of, open_sender
@@ -56,35 +53,24 @@ from plc.transport.rtp.udp import (
 from plc.transport.service.recorder import RecordingFile
 from tests.examples import examples, is_deep
 from tests.plc.configs import changed
+from tests.plc.transport import streams
+from tests.plc.transport.relay.served_relay import comes_true
+from tests.plc.transport.streams import (
+    BLOCK,
+    HERE,
+    OTHER,
+    RATE,
+    SOURCE,
+    TICK_S,
+    Incoming,
+    as_sent,
+    find,
+    packets_of,
+)
 from tests.processes import environment, hear_signals
 from tests.signals import noise, tones
 
-RATE = 16_000
-BLOCK = 160
-TICK_S = BLOCK / RATE
-HERE = Endpoint("127.0.0.1", 0)
-SOURCE = ("192.0.2.1", 4000)
-OTHER = ("192.0.2.2", 4000)
-FIXED_60 = DelayConfig(mode=DelayMode.FIXED, delay_ms=60)
-CONFIG = changed(
-    RelayConfig(listen=HERE, to=Endpoint("127.0.0.1", 9)),
-    sample_rate=RATE,
-    packet_samples=BLOCK,
-    delay=FIXED_60,
-    budget_ms=math.inf,
-    seed=1,
-)
-
-
-def as_sent(signal_: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (np.rint(signal_ * 32768) / 32768).astype(np.float32)
-
-
-def packets_of(
-    signal_: NDArray[np.float32], ssrc: int = 7, sequence: int = 0, codec: type[L16 | L24] = L16
-) -> list[bytes]:
-    packetizer = Packetizer(codec(RATE, 1), ssrc=ssrc, sequence=sequence, timestamp=99)
-    return [packetizer.pack(block[:, None]) for block in signal_.reshape(-1, BLOCK)]
+CONFIG = changed(streams.CONFIG, model="auto")
 
 
 def run(
@@ -93,14 +79,11 @@ def run(
     until_s: float,
 ) -> NDArray[np.float32]:
     """Feed datagrams at their times; return what is played, shape (n,)."""
-    waiting = sorted(datagrams, key=lambda each: each[0])
-    place, played = 0, []
+    incoming, played = Incoming(datagrams), []
     for tick in range(round(until_s / TICK_S)):
         now_s = tick * TICK_S
-        while place < len(waiting) and waiting[place][0] <= now_s:
-            at_s, datagram, source = waiting[place]
+        for at_s, datagram, source in incoming.until(now_s):
             relay.receive(datagram, source, at_s)
-            place += 1
         while relay.next_s <= now_s:
             block = relay.play(now_s)
             if block is not None:
@@ -163,14 +146,6 @@ def test_a_recording_waits_for_its_time() -> None:
     assert relay.stats.hurried_packets == 1
 
 
-def find(played: NDArray[np.float32], signal_: NDArray[np.float32]) -> int:
-    """Return where the signal's first samples are played."""
-    for begin in np.flatnonzero(played[: played.size - 50] == signal_[0]):
-        if np.array_equal(played[begin : begin + 50], signal_[:50]):
-            return int(begin)
-    raise AssertionError("not played")
-
-
 # ---- latching -----------------------------------------------------------------------------------
 
 
@@ -214,6 +189,8 @@ def test_another_source_does_not_disturb_the_stream() -> None:
     relay = StreamRelay(CONFIG)
     theft = sent_at(packets_of(thief, ssrc=8), OTHER, begin_s=0.05)
     np.testing.assert_array_equal(run(relay, sent_at(packets_of(signal_)) + theft, 2.0), alone)
+    delay = relay.report()["relay"]["delay_ms"]
+    assert 60 <= delay["p50"] <= delay["max"] <= 60 + 2 * 1000 * TICK_S + 8
     assert relay.stats.refused_datagrams == sum(at_s < 2.0 - TICK_S / 2 for at_s, _, _ in theft)
 
 
@@ -231,34 +208,6 @@ def test_a_flood_is_capped_and_the_stream_goes_on() -> None:
 
 
 # ---- the stream ---------------------------------------------------------------------------------
-
-
-def test_what_is_lost_is_concealed_as_it_is_offline() -> None:
-    signal_ = as_sent(tones(3, RATE, 48_000))
-    impairment = Impairment(ImpairConfig(loss=0.1, jitter_ms=30), seed=5)
-    kept: list[tuple[float, bytes, tuple[str, int]]] = []
-    trace = np.ones(300, bool)
-    for k, packet in enumerate(packets_of(signal_)):
-        impairment.put(packet, k * TICK_S)
-    while impairment.next_s < math.inf:
-        at_s = impairment.next_s
-        for datagram in impairment.due(at_s):
-            packet_ = parse_rtp(datagram)
-            assert isinstance(packet_, RtpPacket)
-            trace[packet_.sequence] = False
-            kept.append((at_s, datagram, SOURCE))
-    # When a network takes over depends on where a stream's blocks begin.
-    relay = StreamRelay(changed(CONFIG, model="ar"))
-    played = run(relay, kept, 2.9)
-    offline = conceal(signal_[:, None], trace, sample_rate=RATE, packet_samples=BLOCK, model="ar")[
-        :, 0
-    ]
-    first = int(np.flatnonzero(~trace)[0])
-    assert first == 0
-    begin = find(played, signal_)
-    np.testing.assert_array_equal(played[begin:], offline[: played.size - begin])
-    delay = relay.report()["relay"]["delay_ms"]
-    assert 60 <= delay["p50"] <= delay["max"] <= 60 + 2 * 1000 * TICK_S + 8
 
 
 def test_the_output_never_pauses_however_long_nothing_comes() -> None:
@@ -290,12 +239,11 @@ def test_a_machine_that_slept_does_not_send_what_is_long_past() -> None:
 def test_packets_for_which_there_is_no_time_are_left_out_and_the_rest_is_in_time() -> None:
     """Each block takes an eighth longer than it lasts; numbers and times tell what is missing."""
     signal_ = as_sent(noise(5, 6 * RATE))
-    arriving = sent_at(packets_of(signal_))
+    incoming = Incoming(sent_at(packets_of(signal_)))
     relay, now_s = StreamRelay(CONFIG), 0.0
     sent: list[RtpPacket] = []
     while now_s < 5.9:
-        while arriving and arriving[0][0] <= now_s:
-            at_s, datagram, source = arriving.pop(0)
+        for at_s, datagram, source in incoming.until(now_s):
             relay.receive(datagram, source, at_s)
         played = relay.play(now_s)
         if played is None:
@@ -352,30 +300,6 @@ def test_streams_for_which_there_is_no_time_are_told_once() -> None:
             relay.tell(lambda event, **particulars: told.append(f"{event} {particulars['says']}"))
     assert len(told) == 1
     assert told[0].startswith("hurried there is no time for so many streams")
-
-
-def test_packets_sent_are_numbered_and_timed_without_a_gap() -> None:
-    packetizer = Packetizer(L16(RATE, 1), ssrc=1, sequence=65_534, timestamp=2**32 - 200)
-    packets = [parse_rtp(packetizer.pack(np.zeros((BLOCK, 1), np.float32))) for _ in range(4)]
-    assert all(isinstance(packet, RtpPacket) for packet in packets)
-    sound = [packet for packet in packets if isinstance(packet, RtpPacket)]
-    assert [packet.sequence for packet in sound] == [65_534, 65_535, 0, 1]
-    assert [packet.timestamp for packet in sound] == [2**32 - 200, 2**32 - 40, 120, 280]
-    assert [packet.marker for packet in sound] == [True, False, False, False]
-
-
-def test_redundancy_repeats_the_packets_before() -> None:
-    packetizer = Packetizer(L16(RATE, 1), ssrc=1, redundancy=2)
-    signal_ = as_sent(noise(1, 4 * BLOCK)).reshape(4, BLOCK, 1)
-    sent = [parse_rtp(packetizer.pack(block)) for block in signal_]
-    last = sent[-1]
-    assert isinstance(last, RtpPacket)
-    blocks = parse_red(last.payload)
-    assert isinstance(blocks, list)
-    assert [block.offset for block in blocks] == [2 * BLOCK, BLOCK, 0]
-    codec = L16(RATE, 1)
-    for block, samples in zip(blocks, signal_[1:], strict=True):
-        np.testing.assert_array_equal(codec.decode(block.payload), samples)
 
 
 @examples(30)
@@ -498,11 +422,11 @@ def test_streams_do_not_mix(receiver: Receiver) -> None:
 def test_a_relay_drains_before_it_ends_and_keeps_its_file(
     tmp_path: Path, codec: type[L16 | L24], bits: int, suffix: str
 ) -> None:
-    signal_ = (np.rint(noise(1, 8000) * 2 ** (bits - 1)) / 2 ** (bits - 1)).astype(np.float32)
+    signal_ = as_sent(noise(1, 8000), bits)
     target = tmp_path / f"whole{suffix}"
     relay = Relay([changed(CONFIG, to=RecordingFile(target), codec=codec.name)])
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
-        for tick, packet in enumerate(packets_of(signal_, codec=codec)):
+        for tick, packet in enumerate(packets_of(signal_, codec=codec(RATE, 1))):
             sender.sendto(packet, ("127.0.0.1", relay.ports[0].endpoint.port))
             step(relay, tick * TICK_S)
     assert not relay.done
@@ -1052,16 +976,6 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
     return [int(child) for child in path.read_text().split()]
 
 
-def comes_true(condition: Callable[[], object], within_s: float = 60.0) -> bool:
-    """Tell whether ``condition`` becomes true."""
-    limit_s = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > limit_s:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def is_taken(port: int) -> bool:
     try:
         UdpPort(Endpoint("127.0.0.1", port)).socket.close()
@@ -1086,10 +1000,10 @@ def test_a_killed_worker_is_started_anew_and_workers_end_with_their_parent(
         *("--to", tmp_path / "a.wav", "--to", tmp_path / "b.wav"),
     )
     try:
-        assert comes_true(lambda: all(is_taken(port) for port in ports))
+        assert comes_true(lambda: all(is_taken(port) for port in ports), 60.0)
         if killed == "worker":
             os.kill(children_of(relay)[-1], signal.SIGKILL)
-            assert comes_true(lambda: not all(is_taken(port) for port in ports))
+            assert comes_true(lambda: not all(is_taken(port) for port in ports), 60.0)
             with closing(socket.socket(type=socket.SOCK_DGRAM)) as out:
                 sent = iter(packets_of(tones(1, RATE, 60 * RATE)))
 
@@ -1102,7 +1016,7 @@ def test_a_killed_worker_is_started_anew_and_workers_end_with_their_parent(
                         return len(sizes) == 2 and min(sizes) > 2000
                     return False
 
-                assert comes_true(is_recorded)
+                assert comes_true(is_recorded, 60.0)
             relay.send_signal(signal.SIGTERM)
             said, errors = relay.communicate(timeout=120)
             assert relay.returncode == 0, errors
@@ -1110,7 +1024,7 @@ def test_a_killed_worker_is_started_anew_and_workers_end_with_their_parent(
             assert soundfile.info(tmp_path / "b.wav").frames > 0
         else:
             relay.kill()
-        assert comes_true(lambda: not any(is_taken(port) for port in ports))
+        assert comes_true(lambda: not any(is_taken(port) for port in ports), 60.0)
     finally:
         relay.kill()
         relay.communicate()

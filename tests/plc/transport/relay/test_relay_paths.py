@@ -13,10 +13,11 @@ from plc.errors import ConfigError
 from plc.transport.relay.relay import Relay
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
 from plc.transport.rtp.codecs import L24
-from plc.transport.rtp.delay import DelayConfig, DelayMode
-from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.rtp.delay import DelayConfig
 from plc.transport.rtp.udp import Endpoint, UdpPort, step
 from tests.plc.configs import changed
+from tests.plc.transport import streams
+from tests.plc.transport.streams import Incoming, find, fixed
 from tests.signals import noise
 
 RATE, BLOCK, CHANNELS = 48_000, 48, 2
@@ -37,31 +38,22 @@ CONFIG = changed(
 
 def as_sent(n: int, seed: int) -> NDArray[np.float32]:
     """Return noise as 24 bits hold it, shape (n, channels)."""
-    samples = 0.3 * noise(seed, n * CHANNELS).reshape(n, CHANNELS)
-    rounded: NDArray[np.float32] = (np.rint(samples * 2.0**23) / 2.0**23).astype(np.float32)
-    return rounded
+    return streams.as_sent(0.3 * noise(seed, n * CHANNELS).reshape(n, CHANNELS), 24)
 
 
 def packets_of(samples: NDArray[np.float32], ssrc: int = 7, sequence: int = 0) -> list[bytes]:
-    packetizer = Packetizer(L24(RATE, CHANNELS), ssrc=ssrc, sequence=sequence, timestamp=99)
-    return [packetizer.pack(block) for block in samples.reshape(-1, BLOCK, CHANNELS)]
+    return streams.packets_of(samples, ssrc, sequence, L24(RATE, CHANNELS), BLOCK)
 
 
 def run(
-    relay: StreamRelay,
-    datagrams: list[tuple[float, int, bytes]],
-    until_s: float,
-    from_s: float = 0.0,
+    relay: StreamRelay, datagrams: list[tuple[float, int, bytes]], until_s: float
 ) -> NDArray[np.float32]:
     """Feed datagrams (time, path, bytes); return what is played, shape (n, channels)."""
-    waiting = sorted(datagrams, key=lambda each: each[0])
-    place, played = 0, []
-    for tick in range(round(from_s / TICK_S), round(until_s / TICK_S)):
+    incoming, played = Incoming(datagrams), []
+    for tick in range(round(until_s / TICK_S)):
         now_s = tick * TICK_S
-        while place < len(waiting) and waiting[place][0] <= now_s:
-            at_s, path, datagram = waiting[place]
+        for at_s, path, datagram in incoming.until(now_s):
             relay.receive(datagram, (FIRST, SECOND)[path], at_s, path)
-            place += 1
         block = relay.play(now_s)
         if block is not None:
             played.append(block.copy())
@@ -99,7 +91,7 @@ def test_what_one_path_loses_the_other_one_brings(skew_ms: float) -> None:
     assert relay.playout.received.lost_packets == 0
     assert relay.playout.concealment.concealed_samples == 0
     tail = signal_[50 * BLOCK : (COUNT - 200) * BLOCK]
-    begin = find(played, tail)
+    begin = find(played, tail, len(tail))
     np.testing.assert_array_equal(played[begin : begin + len(tail)], tail)
     first, second = (path.stats for path in relay.paths)
     assert first.packets == pytest.approx(COUNT - len(lost[0]), abs=2)
@@ -125,19 +117,6 @@ def test_a_stream_of_which_one_path_is_silent_begins_all_the_same() -> None:
     assert relay.playout.concealment.concealed_samples == 0
 
 
-def fixed(delay_ms: float) -> DelayConfig:
-    return DelayConfig(mode=DelayMode.FIXED, delay_ms=delay_ms)
-
-
-def find(played: NDArray[np.float32], part: NDArray[np.float32]) -> int:
-    """Return where a part is played, bit for bit."""
-    starts = np.flatnonzero(played[:, 0] == part[0, 0])
-    for start in starts.tolist():
-        if np.array_equal(played[start : start + len(part)], part):
-            return int(start)
-    raise AssertionError("the part is not played")
-
-
 def test_a_path_that_fails_and_comes_back_is_not_heard() -> None:
     count = 3000
     signal_ = as_sent(count * BLOCK, 4)
@@ -148,7 +127,7 @@ def test_a_path_that_fails_and_comes_back_is_not_heard() -> None:
     assert relay.playout.received.source_changes == 0
     assert relay.playout.concealment.concealed_samples == 0
     tail = signal_[50 * BLOCK : (count - 50) * BLOCK]
-    assert find(played, tail) > 0
+    assert find(played, tail, len(tail)) > 0
 
 
 def test_a_sender_that_starts_over_is_followed_on_both_paths() -> None:
@@ -159,7 +138,7 @@ def test_a_sender_that_starts_over_is_followed_on_both_paths() -> None:
     played = run(relay, both(packets, 0.05, (set(), set())), len(packets) * TICK_S)
     assert relay.playout.received.source_changes == 1
     tail = after[200 * BLOCK : 600 * BLOCK]
-    assert find(played, tail) > 0
+    assert find(played, tail, len(tail)) > 0
 
 
 def test_neither_path_is_taken_by_a_stranger() -> None:

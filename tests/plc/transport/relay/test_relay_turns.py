@@ -10,32 +10,19 @@ import pytest
 from numpy.typing import NDArray
 
 from plc.transport.relay.relay import Lane, Relay
-from plc.transport.relay.relayed import RelayConfig, StreamRelay
+from plc.transport.relay.relayed import StreamRelay
 from plc.transport.rtp.codecs import L16
-from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.packetizer import Packetizer
-from plc.transport.rtp.udp import Address, Endpoint, UdpPort, serve
+from plc.transport.rtp.udp import Address, UdpPort, serve
 from tests.clocked_network import ClockedNetwork, Planned, on_network
 from tests.plc.configs import changed
+from tests.plc.transport.streams import BLOCK, CONFIG, RATE, TICK_S
 from tests.signals import noise
 
-RATE = 16_000
-BLOCK = 160
-TICK_S = BLOCK / RATE
 SHORT = 16
 PACKET_S = SHORT / RATE
-HERE = Endpoint("127.0.0.1", 0)
 ENDS_S = 2.5
 PACKETS = 2300
-CONFIG = changed(
-    RelayConfig(listen=HERE, to=Endpoint("127.0.0.1", 9)),
-    sample_rate=RATE,
-    packet_samples=BLOCK,
-    delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=60),
-    model="ar",
-    budget_ms=math.inf,
-    seed=1,
-)
 
 
 class Senders(ClockedNetwork):

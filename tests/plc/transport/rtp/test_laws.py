@@ -11,6 +11,7 @@ from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.jitter import PACKETS_MAX, JitterBuffer, JitterConfig, Turn
 from plc.transport.rtp.packets import RtpPacket
 from tests.examples import examples
+from tests.plc.transport.streams import Incoming
 
 RATE, N, BLOCK = 16_000, 320, 160
 S = N / RATE
@@ -36,12 +37,11 @@ class Run:
         self.delays_s: list[float] = []
 
     def feed(self, arrivals: Arrivals, until_s: float, samples: int = N) -> "Run":
-        waiting = sorted(arrivals, key=lambda each: each[0])[::-1]
+        incoming = Incoming(arrivals)
         block = self.buffer.block
         for tick in range(len(self.turns), round(until_s * self.rate / block)):
             now_s = tick * block / self.rate
-            while waiting and waiting[-1][0] <= now_s + 1e-9:
-                at_s, each = waiting.pop()
+            for at_s, each in incoming.until(now_s + 1e-9):
                 self.buffer.put(each, samples, at_s)
             self.turns.append(self.buffer.pull(now_s))
             for part in self.buffer.parts:

@@ -34,6 +34,7 @@ from plc.transport.rtp.udp import Endpoint
 from tests.plc import configs
 from tests.plc.transport.relay.served_relay import free_port
 from tests.plc.transport.relay.test_relay import line_of
+from tests.plc.transport.streams import Incoming
 from tests.processes import environment
 from tests.signals import tones
 
@@ -214,12 +215,11 @@ def test_a_change_of_the_source_is_told_once_and_at_once_after_a_goodbye(
 
 def heard_of(playout: Playout, sent: list[tuple[float, bytes]]) -> tuple[list[str], float]:
     """Return what is said of packets, and how loud they are played."""
-    played, waiting, lines = [], list(sent), []
+    played, incoming, lines = [], Incoming(sent), []
     told = Told(playout.inspection)
     for tick in range(round((sent[-1][0] + 0.1) / PACKET_S)):
         now_s = tick * PACKET_S
-        while waiting and waiting[0][0] <= now_s + 1e-9:
-            at_s, datagram = waiting.pop(0)
+        for at_s, datagram in incoming.until(now_s + 1e-9):
             playout.put(datagram, at_s)
             told.note_source(SENDER)
         told.tell("here", lambda _event, says, **_: lines.append(says))

@@ -27,11 +27,8 @@ from plc.transport.rtp.packets import (
 from plc.transport.rtp.playout import Playout
 from tests.examples import examples
 from tests.plc.configs import playout_of
+from tests.plc.transport.streams import BLOCK, FIXED_60, RATE, Incoming, as_sent, find
 from tests.signals import noise, sine, tones
-
-RATE = 16_000
-BLOCK = 160
-FIXED_60 = DelayConfig(mode=DelayMode.FIXED, delay_ms=60)
 
 Arrival = tuple[float, bytes]
 
@@ -57,30 +54,13 @@ def stream(
 
 def play(playout: Playout, arrivals: Iterable[Arrival], ticks: int) -> NDArray[np.float32]:
     """Return what is played, shape (ticks * block, channels)."""
-    waiting = sorted(arrivals, key=lambda arrival: arrival[0])
-    blocks = []
-    place = 0
+    incoming, blocks = Incoming(arrivals), []
     for tick in range(ticks):
         now_s = tick * playout.block / playout.codec.sample_rate
-        while place < len(waiting) and waiting[place][0] <= now_s:
-            playout.put(waiting[place][1], waiting[place][0])
-            place += 1
+        for at_s, datagram in incoming.until(now_s):
+            playout.put(datagram, at_s)
         blocks.append(playout.tick(now_s).T.copy())
     return np.concatenate(blocks)
-
-
-def begin_of(played: NDArray[np.float32], signal: NDArray[np.float32]) -> int:
-    """Return where the signal begins in what was played."""
-    head = signal[:50]
-    for begin in np.flatnonzero((played[: -len(head)] == head[0]).all(axis=1)):
-        if np.array_equal(played[begin : begin + len(head)], head):
-            return int(begin)
-    raise AssertionError("the signal's first samples were not played")
-
-
-def as_sent(signal: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the signal as 16 bits carry it."""
-    return (np.rint(signal * 32768) / 32768).astype(np.float32)
 
 
 def make(
@@ -99,7 +79,7 @@ def test_a_stream_without_loss_comes_out_bit_for_bit(lengths: list[int], channel
     signal = as_sent(noise(1, 32_000 * channels).reshape(-1, channels))
     playout = make(codec)
     played = play(playout, stream(signal, codec, lengths), 200)
-    begin = begin_of(played, signal)
+    begin = find(played, signal)
     np.testing.assert_array_equal(played[begin:], signal[: len(played) - begin])
     assert begin / RATE <= 0.06 + 0.03
     assert playout.concealment.concealed_samples == 0
@@ -120,7 +100,7 @@ def test_what_is_lost_is_concealed_as_it_is_offline(packet: int, model: str) -> 
     # When a network takes over depends on what a stream's blocks are.
     played = play(make(codec, model=model), arrivals, 290)
     offline = conceal(signal, trace, sample_rate=RATE, packet_samples=packet, model=model)
-    begin = begin_of(played, signal)
+    begin = find(played, signal)
     np.testing.assert_array_equal(played[begin:], offline[: len(played) - begin])
 
 
@@ -174,7 +154,7 @@ def test_redundancy_comes_before_concealment() -> None:
             arrivals.append((k * 0.01, build_rtp(packet)))
     playout = playout_of(codec, BLOCK, FIXED_60, red_payload_type=99)
     played = play(playout, arrivals, 100)
-    begin = begin_of(played, signal)
+    begin = find(played, signal)
     np.testing.assert_array_equal(played[begin:-BLOCK], signal[: len(played) - begin - BLOCK])
     assert playout.received.redundant_packets > 20
 
@@ -253,7 +233,7 @@ def test_another_type_of_the_same_samples_is_played_as_it_comes(
     count = 90 if described else 60
     played = play(playout, arrivals[:count], count)
     expected = np.concatenate([part for part in wanted[:count] if part is not None])
-    begin = begin_of(played, expected)
+    begin = find(played, expected)
     np.testing.assert_array_equal(played[begin:], expected[: len(played) - begin])
     assert playout.stats.unknown_packets == 0
 
@@ -335,7 +315,7 @@ def test_packets_of_any_length_lose_what_was_lost_and_nothing_else(packet: int) 
     kept = [arrival for arrival, gone in zip(arrivals, lost, strict=True) if not gone]
     playout = make(codec, block=480, model="ar")
     played = play(playout, kept, 190)
-    begin = begin_of(played, signal)
+    begin = find(played, signal)
     played = played[begin:]
     missing = np.repeat(lost, packet)[: len(played)]
     assert playout.concealment.concealed_samples == playout.received.lost_samples == missing.sum()
@@ -359,7 +339,7 @@ def test_packets_of_any_length_are_concealed_as_they_are_offline(
     kept = [arrival for arrival, lost in zip(arrivals, trace, strict=True) if not lost]
     playout = playout_of(codec, 480, FIXED_60, model="ar", budget_ms=math.inf, lookahead=lookahead)
     played = play(playout, kept, 280)[:, 0]
-    begin = begin_of(played[:, None], signal)
+    begin = find(played[:, None], signal)
     heard = played[begin:]
     whole = signal[: heard.size, 0]
     missing = np.repeat(trace, packet)[: heard.size]
@@ -428,14 +408,13 @@ def test_concealment_can_be_switched_off_to_hear_what_is_lost(lookahead: int) ->
     settings = {"model": "ar", "budget_ms": math.inf, "lookahead": lookahead}
     as_ever = play(playout_of(L16(RATE, 1), BLOCK, FIXED_60, **settings), kept, 300)
     playout = playout_of(L16(RATE, 1), BLOCK, FIXED_60, **settings)
-    parts = []
+    parts, incoming = [], Incoming(kept)
     for conceals, ticks in ((True, range(100)), (False, range(100, 200)), (True, range(200, 300))):
         playout.conceals = conceals
         for tick in ticks:
             now_s = tick * BLOCK / RATE
-            for at_s, datagram in kept:
-                if now_s - BLOCK / RATE < at_s <= now_s:
-                    playout.put(datagram, at_s)
+            for at_s, datagram in incoming.until(now_s):
+                playout.put(datagram, at_s)
             parts.append(playout.tick(now_s).T.copy())
     heard = np.concatenate(parts)
     # What was pulled before a switch is played after it: a block, and those waited for.

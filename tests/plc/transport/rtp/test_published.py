@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 
 from plc.transport.rtp.codecs import L16, Samples
-from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.delay import DelayConfig
 from plc.transport.rtp.packets import RtpPacket, build_rtp
 from tests.plc.configs import playout_of
+from tests.plc.transport import streams
 
 PERIOD = 40
 """Of the tone that is sent, in samples."""
@@ -108,7 +109,7 @@ class Run:
 
 
 def fixed(delay_ms: float) -> DelayConfig:
-    return DelayConfig(mode=DelayMode.FIXED, delay_ms=delay_ms, max_delay_ms=max(delay_ms, 200.0))
+    return streams.fixed(delay_ms, max_delay_ms=max(delay_ms, 200.0))
 
 
 # ---- PJSIP: frames of 20 ms by the GET before which they are PUT ---------------------------------

@@ -20,11 +20,10 @@ from plc.transport.rtp.packets import RtpPacket, build_rtp
 from plc.transport.rtp.playout import Playout
 from tests.examples import examples
 from tests.plc.configs import playout_of
+from tests.plc.transport.streams import FIXED_60, Incoming
 
 RATE, N = 8000, 160
 S = N / RATE
-FIXED_60 = DelayConfig(mode=DelayMode.FIXED, delay_ms=60.0)
-
 Sent = list[tuple[float, bytes]]
 
 
@@ -85,11 +84,10 @@ def played(sent: Sent, until_s: float, delay: DelayConfig | None = None, block: 
     heard, buffer = Heard(playout), playout.buffer
     pull = buffer.pull
     buffer.pull = lambda now_s: heard.note(pull(now_s))  # type: ignore[method-assign]  # to listen
-    waiting = sorted(sent, key=lambda each: each[0])
+    incoming = Incoming(sent)
     for tick in range(round(until_s * RATE / block)):
         now_s = tick * block / RATE
-        while waiting and waiting[0][0] <= now_s + 1e-9:
-            at_s, datagram = waiting.pop(0)
+        for at_s, datagram in incoming.until(now_s + 1e-9):
             playout.put(datagram, at_s)
         playout.tick(now_s)
         heard.delays_s.append(playout.delay_s)

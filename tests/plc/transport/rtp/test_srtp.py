@@ -16,10 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plc.errors import ConfigError, MissingExtraError
-from plc.transport.relay.relayed import RelayConfig, StreamRelay
-from plc.transport.rtp.codecs import L16
-from plc.transport.rtp.delay import DelayConfig, DelayMode
-from plc.transport.rtp.packetizer import Packetizer
+from plc.transport.relay.relayed import StreamRelay
 from plc.transport.rtp.packets import RtpPacket, build_rtp
 from plc.transport.rtp.rtcp import Reports
 from plc.transport.rtp.sdp import build_sdp, parse_sdp
@@ -38,30 +35,22 @@ from plc.transport.rtp.srtp import (
 from plc.transport.rtp.udp import Endpoint, UdpPort
 from tests.examples import examples
 from tests.plc.configs import changed
+from tests.plc.transport import streams
+from tests.plc.transport.streams import BLOCK, RATE, SOURCE, as_sent, packets_of
 from tests.signals import tones
 
 pytest.importorskip("pylibsrtp", reason="pylibsrtp is not installed")
 
-RATE, BLOCK = 16_000, 160
-SOURCE = ("192.0.2.1", 4000)
 STRANGER = ("192.0.2.66", 4000)
 MASTER = bytes(range(1, 31))
 KEY = SrtpKey(MASTER)
 OTHER = SrtpKey(bytes(30))
 TEXT = base64.b64encode(MASTER).decode()
-CONFIG = changed(
-    RelayConfig(listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9)),
-    sample_rate=RATE,
-    packet_samples=BLOCK,
-    delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=60),
-    model="ar",
-    key=KEY,
-)
+CONFIG = changed(streams.CONFIG, key=KEY, seed=None)
 
 
 def packets(n: int, ssrc: int = 7) -> list[bytes]:
-    packetizer = Packetizer(L16(RATE, 1), ssrc=ssrc)
-    return [packetizer.pack(block[:, None]) for block in tones(1, RATE, n * BLOCK).reshape(n, -1)]
+    return packets_of(tones(1, RATE, n * BLOCK), ssrc)
 
 
 @pytest.fixture
@@ -119,7 +108,7 @@ def test_a_sealed_stream_is_played_bit_for_bit_and_sealed_again(relay: StreamRel
     assert received(relay) == 30
     assert srtp(relay)["opened_packets"] == 30
     heard = np.concatenate(played)
-    signal = (np.rint(tones(1, RATE, 30 * BLOCK) * 32768) / 32768).astype(np.float32)
+    signal = as_sent(tones(1, RATE, 30 * BLOCK))
     at = 10 * BLOCK
     assert any(
         np.array_equal(heard[at : at + BLOCK], signal[begin : begin + BLOCK])

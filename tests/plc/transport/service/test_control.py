@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import socket
 import subprocess
@@ -26,23 +25,19 @@ from plc.transport.cli.streams import read_relay_file, stream_of
 from plc.transport.relay.keeper import RelayKeeper
 from plc.transport.relay.relay import Relay, run_relay
 from plc.transport.relay.relayed import RelayConfig
+from plc.transport.rtp.delay import DelayConfig
 from plc.transport.rtp.udp import Endpoint, UdpPort, serve
 from plc.transport.service import control
 from plc.transport.service.control import ControlServer, request
 from plc.transport.service.recorder import RecordingFile
 from plc.whole_files import folds_case
 from tests.plc.configs import changed
-from tests.plc.transport.relay.served_relay import BLOCK, HERE, RATE, comes_true, send
+from tests.plc.transport import streams
+from tests.plc.transport.relay.served_relay import comes_true, send
+from tests.plc.transport.streams import BLOCK, HERE, RATE
 from tests.processes import environment, hear_signals
 
-CONFIG = changed(
-    RelayConfig(listen=HERE, to=Endpoint("127.0.0.1", 9)),
-    sample_rate=RATE,
-    packet_samples=BLOCK,
-    model="ar",
-    budget_ms=math.inf,
-    seed=1,
-)
+CONFIG = changed(streams.CONFIG, delay=DelayConfig())
 unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets")
 
 
