@@ -26,12 +26,11 @@ from plc.transport.cards.devices import Backend, Device, DevicePort, DeviceStrea
 from plc.transport.cards.rates import RateConverter
 from plc.transport.rtp.codecs import Codec, Samplewise, samples_per_tick
 from plc.transport.rtp.config import ReceiverConfig
-from plc.transport.rtp.latch import Latch, RateCap, may_open
+from plc.transport.rtp.latch import Gate, Refusal
 from plc.transport.rtp.outcomes import Peak, Verdict
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import Malformed, is_rtcp, ssrc_of
 from plc.transport.rtp.rtcp import ended_by
-from plc.transport.rtp.srtp import SrtpReceiver
 from plc.transport.rtp.udp import Address, Backlog, Endpoint, UdpPort
 from plc.transport.service.recorder import Recorder
 from plc_kernels.receive.units import AHEAD_MOST
@@ -407,10 +406,8 @@ class NetworkSource:
         self, listen: Endpoint | UdpPort, stats: LiveStats, config: ReceiverConfig
     ) -> None:
         self.port = listen if isinstance(listen, UdpPort) else UdpPort(listen)
-        self.latch = Latch(config.allow)
-        self.srtp = None if config.key is None else SrtpReceiver(config.key)
-        self._cap = RateCap(config.packets_per_s)
-        self._strangers = RateCap(config.packets_per_s)
+        self._gate = Gate(config)
+        self.latch, self.srtp = self._gate.latch, self._gate.srtp
         self._stats = stats
         self._stopped = False
         self._last: tuple[Address, bytes, float] | None = None
@@ -439,17 +436,9 @@ class NetworkSource:
             at_s = ours_s if clock is None else clock() - age_s
             # No earlier than what was here before, should the wall clock be set.
             port.heard_s = at_s = max(port.heard_s, at_s)
-            datagram: bytes | None = came
-            if self.srtp is not None:
-                if not may_open(self.latch, self._strangers, sender, at_s):
-                    self._stats.refused_datagrams += 1
-                    continue
-                datagram = self.srtp.open(came)
-            if datagram is None:
-                continue
-            admitted = self.latch.admits(sender, datagram, at_s, self.srtp is not None)
-            if not (admitted and self._cap.take(at_s)):
-                self._stats.refused_datagrams += 1
+            datagram = self._gate.open(came, sender, at_s)
+            if isinstance(datagram, Refusal):
+                self._stats.refused_datagrams += datagram is not Refusal.SEALED
             elif is_rtcp(datagram):
                 self._ended.update(ended_by(datagram))
             else:

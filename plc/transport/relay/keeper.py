@@ -52,7 +52,7 @@ class RelayKeeper:
         self._end = end
         self._check = check
         self._clock = clock
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time = threading.RLock()
 
     def add(self, config: RelayConfig) -> str:
         """Add a stream; return its name.
@@ -65,14 +65,11 @@ class RelayKeeper:
             If a port is taken, or a host not found.
         """
         with self._one_at_a_time:
-            return self._add(config)
-
-    def _add(self, config: RelayConfig) -> str:
-        self._check(config)
-        lane = self._relay.add(config)
-        self._begin(lane)
-        lane.joined.wait(_LEAVE_S)
-        return lane.name
+            self._check(config)
+            lane = self._relay.add(config)
+            self._begin(lane)
+            lane.joined.wait(_LEAVE_S)
+            return lane.name
 
     def remove(self, name: str) -> dict[str, Any]:
         """Play a stream to its end and close it; return its counters.
@@ -85,20 +82,17 @@ class RelayKeeper:
             If the relay does not let go of it.
         """
         with self._one_at_a_time:
-            return self._remove(name)
-
-    def _remove(self, name: str) -> dict[str, Any]:
-        lanes = {lane.name: lane for lane in self._relay.lanes}
-        if name not in lanes:
-            there = ", ".join(lanes) or "no streams"
-            raise ConfigError(f"there is no stream {name}; there are {there}")
-        lane = lanes[name]
-        self._end(name)
-        self._relay.remove(lane)
-        if not lane.left.wait(_LEAVE_S):
-            raise NetworkError(f"{name} has not ended within {_LEAVE_S:g} s; it is still there")
-        lane.close()
-        return lane.report()
+            lanes = {lane.name: lane for lane in self._relay.lanes}
+            if name not in lanes:
+                there = ", ".join(lanes) or "no streams"
+                raise ConfigError(f"there is no stream {name}; there are {there}")
+            lane = lanes[name]
+            self._end(name)
+            self._relay.remove(lane)
+            if not lane.left.wait(_LEAVE_S):
+                raise NetworkError(f"{name} has not ended within {_LEAVE_S:g} s; it is still there")
+            lane.close()
+            return lane.report()
 
     def replace(self, configs: Sequence[RelayConfig]) -> dict[str, Any]:
         """Set the relay's streams; unchanged ones go on untouched.
@@ -115,10 +109,10 @@ class RelayKeeper:
             wanted = {config.name or str(config.listen): config for config in configs}
             for name, lane in there.items():
                 if name not in wanted:
-                    self._attempt(done, "removed", name, partial(self._remove, lane.name))
+                    self._attempt(done, "removed", name, partial(self.remove, lane.name))
             for name, config in wanted.items():
                 if name not in there:
-                    self._attempt(done, "added", name, partial(self._add, config))
+                    self._attempt(done, "added", name, partial(self.add, config))
                 elif there[name].config == config:
                     done["kept"].append(name)
                 else:
@@ -136,12 +130,12 @@ class RelayKeeper:
                     "on as it was)"
                 )
             self._check(config)
-        self._remove(lane.name)
+        self.remove(lane.name)
         try:
-            self._add(config)
+            self.add(config)
         except PlcError:
             if isinstance(old.to, Endpoint):  # a file is closed
-                self._add(old)
+                self.add(old)
             raise
 
     @staticmethod

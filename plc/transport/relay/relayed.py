@@ -25,14 +25,14 @@ from plc.engine.stream.stats import TimeHistogram, percentiles
 from plc.errors import ConfigError
 from plc.transport.rtp.codecs import check_frame, samples_per_tick
 from plc.transport.rtp.config import ReceiverConfig
-from plc.transport.rtp.latch import Latch, RateCap, may_open
+from plc.transport.rtp.latch import Gate, Latch, Refusal
 from plc.transport.rtp.mismatch import Reading, Told
 from plc.transport.rtp.outcomes import Peak, Verdict
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import Malformed, RtpPacket, is_rtcp, parse_rtp
 from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.rtcp import Reports, ended_by
-from plc.transport.rtp.srtp import SrtpReceiver, SrtpSender, SrtpTold, check_sealable, merged
+from plc.transport.rtp.srtp import SrtpSender, SrtpTold, check_sealable, merged
 from plc.transport.rtp.udp import Address, Endpoint, is_multicast
 
 if TYPE_CHECKING:
@@ -172,27 +172,6 @@ class RelayStats:
     """What the relay added to the stream's delay, at each packet sent."""
 
 
-@dataclass(slots=True)
-class PathStats:
-    """Counters of one of the ways by which a stream comes."""
-
-    packets: int = 0
-    """Of the stream that is played, duplicates among them."""
-    first_packets: int = 0
-    """That came by this path before any other, and were played."""
-
-
-class _Path:
-    """A path of a stream: its sender's latch and its counters."""
-
-    def __init__(self, receiver: ReceiverConfig) -> None:
-        self.latch = Latch(receiver.allow)
-        self.cap = RateCap(receiver.packets_per_s)
-        self.strangers = RateCap(receiver.packets_per_s)
-        self.srtp = None if receiver.key is None else SrtpReceiver(receiver.key)
-        self.stats = PathStats()
-
-
 class StreamRelay:
     """One stream: datagrams in, blocks out."""
 
@@ -203,7 +182,7 @@ class StreamRelay:
         self.end_after_s = config.end_after_s if self.records else math.inf
         """Silence that ends the stream; infinite: none does."""
         receiver = config.receiver
-        self.paths = [_Path(receiver) for _ in range(1 if config.second is None else 2)]
+        self.paths = [Gate(receiver) for _ in range(1 if config.second is None else 2)]
         self.playout = Playout(receiver, paths=len(self.paths))
         self.arrivals = self.playout.arrivals
         rng = random.SystemRandom() if config.seed is None else random.Random(config.seed)
@@ -266,22 +245,12 @@ class StreamRelay:
         if self._overdue_s < ahead_s < math.inf:
             # The clock was set back: no block may wait until it is again as late as it was.
             self._count_blocks(self._ticks, self._begin_s - ahead_s)
-        if path.srtp is not None:
-            # First of all: what nobody with the key has sent takes neither place nor rate.
-            if not may_open(path.latch, path.strangers, source, now_s):
-                stats.capped_datagrams += 1
-                return
-            opened = path.srtp.open(datagram)
-            if opened is None:
-                return
-            datagram = opened
-        latch = path.latch
-        if not latch.admits(source, datagram, now_s, path.srtp is not None):
-            stats.refused_datagrams += 1
+        opened = path.open(datagram, source, now_s)
+        if isinstance(opened, Refusal):
+            stats.refused_datagrams += opened is Refusal.FOREIGN
+            stats.capped_datagrams += opened is Refusal.CAPPED
             return
-        if not path.cap.take(now_s):
-            stats.capped_datagrams += 1
-            return
+        datagram, latch = opened, path.latch
         packet = parse_rtp(datagram)
         if isinstance(packet, Malformed) and is_rtcp(datagram):
             self.note_farewell(datagram, now_s)

@@ -23,9 +23,12 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
+from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.outcomes import Verdict
 from plc.transport.rtp.packets import HEADER_BYTES, SEQUENCE_BITS, Malformed, parse_rtp, ssrc_of
+from plc.transport.rtp.srtp import SrtpReceiver
 from plc.transport.rtp.udp import Address, Network, is_in
 
 # A holder that has been heard within this time is not silent: nothing of others is even parsed.
@@ -317,18 +320,56 @@ class RateCap:
         return True
 
 
-def may_open(latch: Latch, strangers: RateCap, source: Address, now_s: float) -> bool:
-    """Return whether a sealed datagram may be opened.
+@dataclass(slots=True)
+class GateStats:
+    """Counters of one of the ways by which a stream comes."""
 
-    Beside a known sender no more of others is opened than a stream may have: forging costs little.
+    packets: int = 0
+    """Of the stream that is played, duplicates among them."""
+    first_packets: int = 0
+    """That came by this path before any other, and were played."""
 
-    Parameters
+
+class Refusal(Enum):
+    """Why a datagram is not looked at."""
+
+    FOREIGN = auto()
+    """Of another sender than the one that counts, or of one that may not send."""
+    CAPPED = auto()
+    """Beyond what may come in a second."""
+    SEALED = auto()
+    """Not sealed with the stream's key; counted by :class:`SrtpReceiver`."""
+
+
+class Gate:
+    """Lets one sender's datagrams in, as many as may come in a second, and opens sealed ones.
+
+    Attributes
     ----------
-    latch : Latch
-        Of the path that it came by.
-    strangers : RateCap
-        Of what others may send; a datagram of another one takes a token.
-    source : Address, where it came from
-    now_s : float, time in seconds
+    latch : Latch, whose datagrams count
+    srtp : SrtpReceiver or None, opens what is sealed
+    stats : GateStats, counters to write
     """
-    return latch.source in (None, source) or strangers.take(now_s)
+
+    def __init__(self, config: ReceiverConfig) -> None:
+        self.latch = Latch(config.allow)
+        self.srtp = None if config.key is None else SrtpReceiver(config.key)
+        self.stats = GateStats()
+        self._cap = RateCap(config.packets_per_s)
+        self._strangers = RateCap(config.packets_per_s)
+
+    def open(self, datagram: bytes, source: Address, now_s: float) -> bytes | Refusal:
+        """Return a datagram of the sender that counts as it was before it was sealed."""
+        latch, srtp = self.latch, self.srtp
+        if srtp is not None:
+            # First of all: what nobody with the key has sent takes neither place nor rate. Beside a
+            # known sender no more of others is opened than a stream may have: forging costs little.
+            if latch.source not in (None, source) and not self._strangers.take(now_s):
+                return Refusal.CAPPED
+            opened = srtp.open(datagram)
+            if opened is None:
+                return Refusal.SEALED
+            datagram = opened
+        if not latch.admits(source, datagram, now_s, srtp is not None):
+            return Refusal.FOREIGN
+        return datagram if self._cap.take(now_s) else Refusal.CAPPED

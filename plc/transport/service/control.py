@@ -13,7 +13,9 @@ places are taken, the oldest that has not asked gives way.
 
 import contextlib
 import json
+import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +27,6 @@ from plc.engine.runtime.standing import StandingThread
 from plc.engine.runtime.threads import Level, leave, take
 from plc.errors import ConfigError, NetworkError, PlcError, in_a_line
 from plc.jsonable import plain
-from plc.transport.service.unix_socket import identity_of, listen_at
 
 _REQUEST_BYTES_MAX = 1 << 20
 _REQUEST_S = 2.0
@@ -37,6 +38,7 @@ _SEND_S = 5.0
 
 # The shortest wait.
 _LEAST_S = 1e-3
+_BACKLOG = 128
 _BUSY = b'{"ok": false, "error": "too many ask at once; ask again"}\n'
 
 Handler = Callable[[dict[str, Any]], Any]
@@ -63,7 +65,7 @@ class ControlServer:
         self._handlers = dict(handlers)
         self._listener = listen_at(path)
         self._listener.settimeout(_TURN_S)
-        self._identity = identity_of(path)
+        self._identity = _identity_of(path)
         self.faults = 0
         """Requests that met a fault of ours."""
         self._lock = threading.Lock()
@@ -177,7 +179,7 @@ class ControlServer:
             for connection in self._connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RD)
-        if identity_of(self.path) == self._identity:
+        if _identity_of(self.path) == self._identity:
             self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -199,8 +201,7 @@ def request(path: Path, **asked: Any) -> Any:
     NetworkError
         If there is no relay, or it does not answer.
     """
-    if not hasattr(socket, "AF_UNIX"):
-        raise NetworkError("this system has no Unix sockets for Python")
+    _need_unix_sockets()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(_ANSWER_S)
@@ -232,3 +233,65 @@ def _read_line(connection: socket.socket, within_s: float) -> bytes | None:
         if not piece or len(received) > _REQUEST_BYTES_MAX:
             return None
     return bytes(received)
+
+
+def _need_unix_sockets() -> None:
+    if not hasattr(socket, "AF_UNIX"):
+        raise NetworkError("this system has no Unix sockets for Python")
+
+
+def listen_at(path: Path) -> socket.socket:
+    """Return a listening socket at a path, for this user alone.
+
+    Raises
+    ------
+    NetworkError
+        If something else is there, another server listens, or there are no such sockets.
+    """
+    _need_unix_sockets()
+    _make_way(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)  # so that there is no moment at which others could connect
+    try:
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise NetworkError(
+            f"cannot make a socket at {path}: {reason}; take a short path in a folder of yours"
+        ) from error
+    finally:
+        os.umask(before)
+    listener.setblocking(False)
+    return listener
+
+
+def _make_way(path: Path) -> None:
+    """Remove a socket without server; raise for any other file."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return  # nothing is there; or the bind will say what is wrong
+    if not stat.S_ISSOCK(mode):
+        raise NetworkError(f"{path} is not a socket; take another path, or remove it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise NetworkError(f"the socket {path} is in use: {reason}") from error
+    raise NetworkError(f"another server listens at {path}; end it, or take another path")
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    """Return a file's device and inode."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

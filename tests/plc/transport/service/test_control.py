@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ from plc.transport.relay.relayed import RelayConfig
 from plc.transport.rtp.delay import DelayConfig
 from plc.transport.rtp.udp import Endpoint, UdpPort, serve
 from plc.transport.service import control
-from plc.transport.service.control import ControlServer, request
+from plc.transport.service.control import ControlServer, listen_at, request
 from plc.transport.service.recorder import RecordingFile
 from plc.whole_files import folds_case
 from tests.plc.configs import changed
@@ -529,3 +530,49 @@ def test_an_emptied_file_leaves_the_streams_alone(tmp_path: Path) -> None:
     [(event, says)] = noted
     assert event == "reload_failed"
     assert "names no stream" in says
+
+
+# ---- the socket ---------------------------------------------------------------------------------
+
+
+@unix
+def test_the_socket_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with listen_at(tmp_path / "s"):
+        assert stat.S_IMODE((tmp_path / "s").lstat().st_mode) == 0o600
+
+
+@unix
+def test_what_is_no_socket_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "letter"
+    path.write_text("dear")
+    with pytest.raises(NetworkError, match="is not a socket"):
+        listen_at(path)
+    assert path.read_text() == "dear"
+
+
+@unix
+def test_a_second_server_at_one_path_is_refused(tmp_path: Path) -> None:
+    with listen_at(tmp_path / "s") as first:
+        with pytest.raises(NetworkError, match="another server listens"):
+            listen_at(tmp_path / "s")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(first.getsockname())
+
+
+@unix
+def test_a_socket_that_a_dead_server_left_is_replaced(tmp_path: Path) -> None:
+    listen_at(tmp_path / "s").close()
+    assert (tmp_path / "s").exists()
+    with (
+        listen_at(tmp_path / "s"),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client,
+    ):
+        client.connect(str(tmp_path / "s"))
+
+
+@unix
+def test_a_path_that_no_socket_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match="take a short path"):
+        listen_at(tmp_path / ("long" * 40))
+    with pytest.raises(NetworkError, match="No such file"):
+        listen_at(tmp_path / "no" / "folder")
