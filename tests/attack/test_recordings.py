@@ -29,7 +29,7 @@ from plc.transport.rtp.udp import Endpoint, UdpPort, serve, step
 from plc.transport.service.recorder import WAITING_MAX_S, Recorder, RecordingFile
 from tests.examples import some
 from tests.plc.configs import changed
-from tests.plc.transport.relay.test_relay import line_of, listening, program
+from tests.plc.transport.programs import line_of, listening, plc
 from tests.plc.transport.streams import find
 from tests.signals import noise
 
@@ -310,7 +310,7 @@ def test_a_hangup_ends_a_relay_as_a_terminate_does(tmp_path: Path) -> None:
     signal_ = as_sent(noise(1, 100 * BLOCK))
     # Tests that were started with nohup ignore it, and so would every program of theirs.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    relay = program(
+    relay = plc(
         *("relay", "--listen", "udp://127.0.0.1:0", "--to", tmp_path / "a.wav", "--json"),
         *("--sample-rate", RATE, "--fixed-delay-ms", 150, "--model", "ar"),
     )
@@ -335,7 +335,7 @@ def test_a_hangup_ends_a_relay_as_a_terminate_does(tmp_path: Path) -> None:
 @pytest.mark.realtime
 def test_a_process_that_is_stopped_for_3_s_records_what_came_meanwhile(tmp_path: Path) -> None:
     signal_ = as_sent(noise(1, 500 * BLOCK))
-    relay = program(
+    relay = plc(
         *("relay", "--listen", "udp://127.0.0.1:0", "--to", tmp_path / "a.wav", "--json"),
         *("--sample-rate", RATE, "--fixed-delay-ms", 190, "--model", "ar"),
     )
@@ -433,7 +433,7 @@ def test_a_full_disk_is_told_by_the_program_and_its_status(tmp_path: Path) -> No
     """A file limit of the process stands for the disk; its other stream goes on."""
     resource = pytest.importorskip("resource")
     signal_ = as_sent(noise(1, 150 * BLOCK))
-    relay = program(
+    relay = plc(
         *("relay", "--sample-rate", RATE, "--model", "ar", "--fixed-delay-ms", 100),
         *("--listen", "udp://127.0.0.1:0", "--to", tmp_path / "a.wav"),
         *("--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"),

@@ -1,12 +1,9 @@
 """What Prometheus is told."""
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -38,6 +35,7 @@ from plc.transport.rtp.srtp import SrtpKey, SrtpSender
 from plc.transport.rtp.udp import Endpoint
 from tests.plc.configs import changed, playout_of
 from tests.plc.transport.live.test_live import CONFIG, Bench
+from tests.plc.transport.programs import plc
 from tests.signals import tones
 
 pytest.importorskip("prometheus_client")
@@ -146,17 +144,10 @@ def test_without_the_library_its_command_is_named(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.realtime
 def test_a_relay_serves_what_it_counts_and_logs_what_happens() -> None:
-    run = "import typer; from plc.transport.cli import rtp; a = typer.Typer(); rtp.register(a); a()"
-    relay = subprocess.Popen(
-        [
-            *(sys.executable, "-c", run, "relay", "--listen", "udp://127.0.0.1:0"),
-            *("--to", "udp://127.0.0.1:9", "--sample-rate", str(RATE), "--model", "ar"),
-            *("--metrics", "127.0.0.1:0", "--log-json", "--json"),
-        ],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    relay = plc(
+        *("relay", "--listen", "udp://127.0.0.1:0", "--to", "udp://127.0.0.1:9"),
+        *("--sample-rate", RATE, "--model", "ar"),
+        *("--metrics", "127.0.0.1:0", "--log-json", "--json"),
     )
     try:
         assert relay.stderr is not None

@@ -5,8 +5,6 @@ import itertools
 import math
 import os
 import random
-import re
-import select
 import signal
 import socket
 import subprocess
@@ -18,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_network
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +52,7 @@ from plc.transport.service.recorder import RecordingFile
 from tests.examples import examples, is_deep
 from tests.plc.configs import changed
 from tests.plc.transport import streams
+from tests.plc.transport.programs import line_of, listening, plc
 from tests.plc.transport.relay.served_relay import comes_true
 from tests.plc.transport.streams import (
     BLOCK,
@@ -67,7 +66,6 @@ from tests.plc.transport.streams import (
     find,
     packets_of,
 )
-from tests.processes import environment, hear_signals
 from tests.signals import noise, tones
 
 CONFIG = changed(streams.CONFIG, model="auto")
@@ -762,42 +760,6 @@ def test_redundancy_that_packets_cannot_carry_is_refused(
 # ---- as programs --------------------------------------------------------------------------------
 
 
-def program(*arguments: object) -> subprocess.Popen[str]:
-    code = (
-        "import typer, sys; from plc.transport.cli.rtp import register\n"
-        "app = typer.Typer(); register(app); app(sys.argv[1:], standalone_mode=True)"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_signals,
-    )
-
-
-def line_of(stream: IO[str] | None) -> str:
-    """Return a program's next line; fail rather than wait for ever."""
-    assert stream is not None
-    # Byte by byte: of two lines that are there at once, a buffer would keep the second one.
-    line = b""
-    while not line.endswith(b"\n"):
-        assert select.select([stream], [], [], 120.0)[0], "nothing was said for two minutes"
-        byte = os.read(stream.fileno(), 1)
-        if not byte:
-            break
-        line += byte
-    return line.decode()
-
-
-def listening(process: subprocess.Popen[str]) -> str:
-    """Return where a program says it listens, once it does."""
-    found = re.match(r"plc: (udp://\S+) -> ", line_of(process.stderr))
-    assert found
-    return found.group(1)
-
-
 @pytest.mark.realtime
 def test_the_programs_relay_a_recording_and_end_on_a_signal(tmp_path: Path) -> None:
     source, target = tmp_path / "a.wav", tmp_path / "b.wav"
@@ -805,14 +767,14 @@ def test_the_programs_relay_a_recording_and_end_on_a_signal(tmp_path: Path) -> N
     signal_ = as_sent(tones(1, RATE, 2 * RATE))
     soundfile.write(source, signal_, RATE)
     options: tuple[object, ...] = ("--sample-rate", RATE, "--fixed-delay-ms", 60, "--json")
-    relay = program("relay", "--listen", "udp://127.0.0.1:0", "--to", target, *options)
+    relay = plc("relay", "--listen", "udp://127.0.0.1:0", "--to", target, *options)
     started = [relay]
     try:
         options = ("loss=10%", "--to", listening(relay), "--json")
-        proxy = program("impair", "--listen", "udp://127.0.0.1:0", *options)
+        proxy = plc("impair", "--listen", "udp://127.0.0.1:0", *options)
         started.insert(0, proxy)
         options = ("--to", listening(proxy), "--sdp-out", description, "--seed", 1)
-        sender = program("send", source, *options)
+        sender = plc("send", source, *options)
         out, errors = sender.communicate(timeout=120)
         assert (sender.returncode, errors) == (0, "")
         assert "sent 200 packets" in out
@@ -834,12 +796,12 @@ def test_a_relay_says_what_it_could_not_take_and_takes_telephony_at_its_rate(
 ) -> None:
     source = tmp_path / "a.wav"
     soundfile.write(source, as_sent(tones(1, 8000, 4000)), 8000)
-    relay = program("relay", "--listen", "udp://127.0.0.1:0", "--to", tmp_path / "b.wav",
+    relay = plc("relay", "--listen", "udp://127.0.0.1:0", "--to", tmp_path / "b.wav",
                     "--codec", "PCMU", "--model", "ar")  # fmt: skip
     try:
         endpoint = listening(relay)
         for codec in ("l16", "pcmu"):
-            sender = program("send", source, "--to", endpoint, "--codec", codec)
+            sender = plc("send", source, "--to", endpoint, "--codec", codec)
             assert sender.communicate(timeout=120)[1] == ""
     finally:
         relay.send_signal(signal.SIGTERM)
@@ -961,7 +923,7 @@ def test_streams_that_are_behind_take_turns(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_worker_that_fails_ends_the_relay(tmp_path: Path) -> None:
     with closing(UdpPort(HERE).socket) as taken:
         port = taken.getsockname()[1]
-        relay = program(
+        relay = plc(
             *("relay", "--workers", 2, "--model", "ar"),
             *("--listen", "udp://127.0.0.1:0", "--to", tmp_path / "a.wav"),
             *("--listen", f"udp://127.0.0.1:{port}", "--to", tmp_path / "b.wav"),
@@ -994,7 +956,7 @@ def test_a_killed_worker_is_started_anew_and_workers_end_with_their_parent(
     for _ in range(2):
         with closing(UdpPort(HERE).socket) as free:
             ports.append(free.getsockname()[1])
-    relay = program(
+    relay = plc(
         *("relay", "--workers", 2, "--model", "ar", "--sample-rate", RATE),
         *(f"--listen=udp://127.0.0.1:{port}" for port in ports),
         *("--to", tmp_path / "a.wav", "--to", tmp_path / "b.wav"),
@@ -1062,11 +1024,11 @@ def test_neighbours_that_are_killed_and_come_again_find_the_relay_at_work(tmp_pa
     first, port = sink()
     to = f"udp://127.0.0.1:{port}"
     options = ("--sample-rate", RATE, "--json")
-    relay = program("relay", "--listen", "udp://127.0.0.1:0", "--to", to, *options)
+    relay = plc("relay", "--listen", "udp://127.0.0.1:0", "--to", to, *options)
     started = [first, relay]
     try:
         endpoint = listening(relay)
-        sender = program("send", source, "--to", endpoint, "--loop", "--seed", 1)
+        sender = plc("send", source, "--to", endpoint, "--loop", "--seed", 1)
         started.append(sender)
         assert hears_something(first)
         for neighbour in (sender, first):
@@ -1075,7 +1037,7 @@ def test_neighbours_that_are_killed_and_come_again_find_the_relay_at_work(tmp_pa
         second, _ = sink(port)
         started.append(second)
         assert hears_something(second), "without a sender the relay goes on by concealment"
-        another = program("send", source, "--to", endpoint, "--seed", 2)
+        another = plc("send", source, "--to", endpoint, "--seed", 2)
         started.append(another)
         assert another.wait(120) == 0
         relay.send_signal(signal.SIGTERM)

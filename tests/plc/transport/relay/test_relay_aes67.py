@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.plc.transport.programs import listening, plc
 from tests.plc.transport.relay.served_relay import free_port
-from tests.processes import environment, hear_signals
+from tests.processes import hear_signals
 from tests.signals import noise, sine
 
 RATE = 48_000
@@ -27,24 +28,13 @@ CARD = "127.0.0.1"
 
 
 def relay(*arguments: object, codec: str = "l24") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "plc", "relay", "--codec", codec, *map(str, (*RELAY, *arguments))],
-        env=environment(),
-        preexec_fn=hear_signals,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return plc("relay", "--codec", codec, *RELAY, *arguments)
 
 
 def ports_of(process: subprocess.Popen[str]) -> list[int]:
     """Return the ports that a relay says it listens on."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if " -> " in line:
-            ends = line.partition(" -> ")[0].removeprefix("plc: ").split(",")
-            return [int(end.partition("?")[0].rpartition(":")[2]) for end in ends]
-    raise AssertionError("the relay ended early")
+    ends = listening(process).split(",")
+    return [int(end.partition("?")[0].rpartition(":")[2]) for end in ends]
 
 
 def end(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -203,12 +193,9 @@ def test_what_is_sent_by_two_paths_is_marked_and_whole_although_one_is_cut(
                 cut.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
             cut.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
             ends = f"udp://127.0.0.1:{cut.getsockname()[1]},udp://127.0.0.1:{second}"
-            sender = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "plc", "send", str(clip), "--to", ends),
-                    *("--codec", "l24", "--packet-ms", "1", "--dscp", "af41", "--seed", "1"),
-                ],
-                env=environment(),
+            sender = plc(
+                *("send", clip, "--to", ends, "--codec", "l24", "--packet-ms", "1"),
+                *("--dscp", "af41", "--seed", "1"),
             )
             marks, number = set(), 0
             for number in range(2000):
@@ -216,7 +203,8 @@ def test_what_is_sent_by_two_paths_is_marked_and_whole_although_one_is_cut(
                 marks |= {note[0] >> 2 for _, _, note in notes}
                 if not 500 <= number < 1500:
                     cut.sendto(datagram, ("127.0.0.1", first))
-            assert sender.wait(30) == 0
+            sender.communicate(timeout=30)
+            assert sender.returncode == 0
         assert len(datagram) == 12 + 48 * 2 * 3
     finally:
         report = end(listener)

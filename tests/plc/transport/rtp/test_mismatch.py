@@ -4,8 +4,6 @@ import random
 import re
 import signal
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +30,9 @@ from plc.transport.rtp.packets import RtpPacket, build_rtp, parse_rtp
 from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.udp import Endpoint
 from tests.plc import configs
+from tests.plc.transport.programs import line_of, plc
 from tests.plc.transport.relay.served_relay import free_port
-from tests.plc.transport.relay.test_relay import line_of
 from tests.plc.transport.streams import Incoming
-from tests.processes import environment
 from tests.signals import tones
 
 SENDER = ("192.0.2.1", 40_000)
@@ -479,16 +476,6 @@ def test_a_delay_over_the_limit_is_told_by_its_option(options: dict[str, float],
 
 
 # ---- as programs --------------------------------------------------------------------------------
-
-
-def plc(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "plc", *map(str, arguments)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.deep)])

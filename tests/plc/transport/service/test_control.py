@@ -5,8 +5,6 @@ import json
 import os
 import socket
 import stat
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -34,9 +32,9 @@ from plc.transport.service.recorder import RecordingFile
 from plc.whole_files import folds_case
 from tests.plc.configs import changed
 from tests.plc.transport import streams
+from tests.plc.transport.programs import plc, said
 from tests.plc.transport.relay.served_relay import comes_true, send
 from tests.plc.transport.streams import BLOCK, HERE, RATE
-from tests.processes import environment, hear_signals
 
 CONFIG = changed(streams.CONFIG, delay=DelayConfig())
 unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no Unix sockets")
@@ -253,15 +251,6 @@ def test_systemd_is_told_where_it_listens(tmp_path: Path, monkeypatch: pytest.Mo
     assert not notify("READY=1")
 
 
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """Return the line of stderr that holds ``text``."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return line
-    raise AssertionError(f"the program ended without {text!r}")
-
-
 @unix
 @pytest.mark.realtime
 def test_the_program_follows_its_file_its_socket_and_systemd(tmp_path: Path) -> None:
@@ -272,16 +261,9 @@ def test_the_program_follows_its_file_its_socket_and_systemd(tmp_path: Path) -> 
     systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     systemd.bind(str(ready))
     systemd.settimeout(60.0)
-    relay = subprocess.Popen(
-        [sys.executable, "-m", "plc", "relay", "--config", str(path), "--json"],
-        env=environment() | {"NOTIFY_SOCKET": str(ready)},
-        preexec_fn=hear_signals,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    relay = plc("relay", "--config", path, "--json", NOTIFY_SOCKET=str(ready))
     try:
-        url = read_until(relay, "metrics at").rpartition(" ")[2].strip()
+        url = said(relay, "metrics at").rpartition(" ")[2].strip()
         assert systemd.recv(200).startswith(b"READY=1")
         with urllib.request.urlopen(url.replace("/metrics", "/healthz"), timeout=10) as answer:
             health = json.loads(answer.read())
@@ -290,7 +272,7 @@ def test_the_program_follows_its_file_its_socket_and_systemd(tmp_path: Path) -> 
         send(int(one["listen"][0].rpartition(":")[2]), 20)
         path.write_text(text + '[[stream]]\nname = "two"\nlisten = "udp://127.0.0.1:0"\n')
         relay.send_signal(1)
-        assert "1 added, 0 removed, 0 changed, 1 kept" in read_until(relay, "added")
+        assert "1 added, 0 removed, 0 changed, 1 kept" in said(relay, "added")
         states = {each["name"]: each["state"] for each in request(control, do="list")}
         assert set(states) == {"one", "two"}
         request(control, do="remove", name="two")
