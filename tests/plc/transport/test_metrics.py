@@ -27,7 +27,6 @@ from plc.transport.metrics import (
 )
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
 from plc.transport.rtp.codecs import L16
-from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.rtcp import Peer
@@ -36,11 +35,10 @@ from plc.transport.rtp.udp import Endpoint
 from tests.plc.configs import changed, playout_of
 from tests.plc.transport.live.test_live import CONFIG, Bench
 from tests.plc.transport.programs import plc
+from tests.plc.transport.streams import BLOCK, RATE, fixed, packets_of
 from tests.signals import tones
 
 pytest.importorskip("prometheus_client")
-
-RATE, BLOCK = 16_000, 160
 
 
 @pytest.fixture
@@ -64,12 +62,9 @@ def value(text: str, name: str, **labels: str) -> float:
 
 def played(lost: set[int], late: set[int]) -> Playout:
     """Return a playout after 200 packets, of which some are lost and some come too late."""
-    delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=20)
+    delay = fixed(20.0)
     playout = playout_of(L16(RATE, 1), BLOCK, delay, model="ar", budget_ms=float("inf"))
-    packetizer = Packetizer(L16(RATE, 1), ssrc=1)
-    datagrams = [
-        packetizer.pack(part[:, None]) for part in tones(1, RATE, 200 * BLOCK).reshape(-1, BLOCK)
-    ]
+    datagrams = packets_of(tones(1, RATE, 200 * BLOCK))
     for number in range(205):
         now_s = number * BLOCK / RATE
         if number < 200 and number not in lost | late:
@@ -107,7 +102,7 @@ def test_a_stream_is_counted_by_the_names_of_webrtc(exporter: Exporter) -> None:
 
 
 def test_a_clock_that_is_ahead_is_seen_in_the_samples_removed() -> None:
-    delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=20)
+    delay = fixed(20.0)
     playout = playout_of(L16(RATE, 1), BLOCK, delay, model="ar", budget_ms=float("inf"))
     packetizer = Packetizer(L16(RATE, 1), ssrc=1)
     for number in range(6000):

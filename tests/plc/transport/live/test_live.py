@@ -29,10 +29,9 @@ from plc.transport.rtp.udp import Endpoint, UdpPort
 from tests.clocked_network import ClockedNetwork, on_network
 from tests.plc.configs import changed
 from tests.plc.fake_devices import FakeBackend, card
+from tests.plc.transport.streams import BLOCK, HERE, RATE, as_sent, fixed
 from tests.signals import noise, tones
 
-RATE = 16_000
-BLOCK = 160
 CONFIG = changed(
     LiveConfig(reserve_ms=20),
     sample_rate=RATE,
@@ -40,7 +39,7 @@ CONFIG = changed(
     budget_ms=math.inf,
     model="ar",
 )
-FIXED = DelayConfig(mode=DelayMode.FIXED, delay_ms=10)
+FIXED = fixed(10.0)
 
 
 class Bench:
@@ -124,8 +123,7 @@ def test_a_stream_passes_bit_for_bit() -> None:
 
 def test_devices_that_call_in_bursts_cost_delay_and_no_samples() -> None:
     signal = noise(2, 20 * RATE)
-    delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=40)
-    bench = Bench(changed(CONFIG, reserve_ms=60, delay=delay), signal, burst=4)
+    bench = Bench(changed(CONFIG, reserve_ms=60, delay=fixed(40.0)), signal, burst=4)
     heard = bench.run(20.0)[:, 0]
     assert found(heard, signal) > 19.5 * RATE
     assert bench.engine.stats.starved_samples == 0
@@ -288,7 +286,7 @@ def test_channels_are_mapped_to_what_the_devices_have() -> None:
 
 def test_stopping_plays_what_is_there() -> None:
     signal = noise(10, 3 * RATE)
-    bench = Bench(changed(CONFIG, delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=100)), signal)
+    bench = Bench(changed(CONFIG, delay=fixed(100.0)), signal)
     bench.run(3.0)
     bench.engine.stop()
     assert not bench.engine.done
@@ -336,19 +334,14 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize("red", [0, 1])
 def test_rtp_from_the_network_is_played(red: int) -> None:
     signal = noise(13, 6 * RATE)
-    sent = (np.rint(np.clip(signal, -1, 1) * 32768) / 32768).astype(np.float32)
-    delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=30)
+    sent = as_sent(np.clip(signal, -1, 1))
     allow = (ip_network("127.0.0.0/8"),)
-    config = changed(CONFIG, delay=delay, red_payload_type=100, allow=allow)
-    backend = FakeBackend(cards=[card(0, "card", 0, 1)])
-    port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
-    port.open(0.0)
-    engine = LiveEngine(config, Endpoint("127.0.0.1", 0), port)
-    assert isinstance(engine.source, NetworkSource)
+    config = changed(CONFIG, delay=fixed(30.0), red_payload_type=100, allow=allow)
+    engine, backend, here = network_engine(config)
     packetizer = Packetizer(L16(RATE, 1), ssrc=1, redundancy=red)
     with closing(engine), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind(("127.0.0.1", 0))
-        address = ("127.0.0.1", engine.source.port.endpoint.port)
+        address = (here.host, here.port)
         stream = backend.stream(False)
         for number in range(600):
             packet = packetizer.pack(sent[number * BLOCK : (number + 1) * BLOCK, None])
@@ -420,7 +413,7 @@ def test_what_came_while_the_engine_was_held_up_is_heard(
 ) -> None:
     """But for as much as the card had to play without it, where the delay may not grow so far."""
     delay = DelayConfig(mode=mode, delay_ms=60 if mode is DelayMode.FIXED else 0)
-    engine, backend = network_engine(changed(CONFIG, delay=delay))
+    engine, backend, _ = network_engine(changed(CONFIG, delay=delay))
     with closing(engine), on_network(monkeypatch, Held(engine, backend)) as network:
         network.run(1.0)
         network.run(1.0 + held_s, held=True)
@@ -435,23 +428,30 @@ def test_what_came_while_the_engine_was_held_up_is_heard(
 
 def test_a_flood_does_not_silence_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     """More comes than is ever read: blocks wait for it as long as said, and then no longer."""
-    engine, backend = network_engine(CONFIG)
+    engine, backend, _ = network_engine(CONFIG)
     with closing(engine), on_network(monkeypatch, Held(engine, backend, flood=100)) as network:
         network.run(4.0)
     assert engine.stats.refused_datagrams > 50_000
     assert engine.stats.starved_samples <= 0.35 * RATE
 
 
-def network_engine(config: LiveConfig | None = None) -> tuple[LiveEngine, FakeBackend]:
-    """Return a stream from a port that has one of its own for RTCP, and its card."""
+def output_of(backend: FakeBackend) -> DevicePort:
+    """Return the card of a stream that is played, open."""
+    port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
+    port.open(0.0)
+    return port
+
+
+def network_engine(
+    config: LiveConfig | None = None,
+) -> tuple[LiveEngine, FakeBackend, Endpoint]:
+    """Return a stream from a port that has one of its own for RTCP, its card, and the port."""
     for _ in range(200):
         backend = FakeBackend(cards=[card(0, "card", 0, 1)])
-        port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
-        port.open(0.0)
-        engine = LiveEngine(config or changed(CONFIG, delay=FIXED), Endpoint("127.0.0.1", 0), port)
+        engine = LiveEngine(config or changed(CONFIG, delay=FIXED), HERE, output_of(backend))
         assert isinstance(engine.source, NetworkSource)
         if engine.source._rtcp is not None:
-            return engine, backend
+            return engine, backend, engine.source.port.endpoint
         engine.close()
     raise AssertionError("no pair of ports is free")
 
@@ -462,7 +462,7 @@ def test_a_sender_that_says_goodbye_lets_the_next_be_heard_at_once(
     after: int, of: int, host: str
 ) -> None:
     """At the stream's port or at the one after it; only in its own name, and from its host."""
-    engine, backend = network_engine()
+    engine, backend, address = network_engine()
     block = np.zeros((BLOCK, 1), np.float32)
     with closing(engine), ExitStack() as stack:
         first, other = (
@@ -470,8 +470,6 @@ def test_a_sender_that_says_goodbye_lets_the_next_be_heard_at_once(
         )
         first.bind(("127.0.0.1", 0))
         other.bind((host, 0))
-        assert isinstance(engine.source, NetworkSource)
-        address = engine.source.port.endpoint
         before, behind = Packetizer(L16(RATE, 1), ssrc=1), Packetizer(L16(RATE, 1), ssrc=2)
         changed_at = 0
         for number in range(40):
@@ -490,28 +488,18 @@ def test_a_sender_that_says_goodbye_lets_the_next_be_heard_at_once(
 
 
 def test_the_port_of_a_neighbour_is_left_to_it() -> None:
-    engine, _ = network_engine()
-    assert isinstance(engine.source, NetworkSource)
-    taken = engine.source.port.endpoint
+    engine, backend, taken = network_engine()
     engine.close()
     with closing(UdpPort(replace(taken, port=taken.port + 1))):
-        backend = FakeBackend(cards=[card(0, "card", 0, 1)])
-        port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
-        port.open(0.0)
-        LiveEngine(CONFIG, taken, port).close()
+        LiveEngine(CONFIG, taken, output_of(backend)).close()
 
 
 def test_what_comes_from_the_network_and_is_not_as_configured_is_told() -> None:
-    backend = FakeBackend(cards=[card(0, "card", 0, 1)])
-    port = DevicePort(backend, "card", False, RATE, 1, BLOCK / RATE)
-    port.open(0.0)
-    engine = LiveEngine(CONFIG, Endpoint("127.0.0.1", 0), port)
-    assert isinstance(engine.source, NetworkSource)
+    engine, backend, here = network_engine(CONFIG)
     packetizer = Packetizer(L16(RATE, 1), ssrc=1, payload_type=97)
     said: list[str] = []
     with closing(engine), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind(("127.0.0.1", 0))
-        here = engine.source.port.endpoint
         for number in range(10):
             sender.sendto(packetizer.pack(np.zeros((BLOCK, 1), np.float32)), (here.host, here.port))
             backend.stream(False).take(BLOCK)

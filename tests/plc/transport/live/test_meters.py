@@ -9,7 +9,8 @@ from plc.transport.live.live import Live
 from plc.transport.live.meters import level_db, meter, open_view, render
 from plc.transport.rtp.impair import ImpairConfig
 from tests.plc.configs import changed
-from tests.plc.transport.live.test_live import CONFIG, FIXED, RATE, Bench
+from tests.plc.transport.live.test_live import CONFIG, FIXED, Bench
+from tests.plc.transport.streams import RATE
 from tests.signals import tones
 
 

@@ -22,11 +22,11 @@ from plc.transport.rtp.packets import RtpPacket, parse_rtp
 from plc.transport.rtp.udp import Endpoint, UdpPort
 from tests.plc.configs import changed
 from tests.plc.fake_devices import FakeBackend, card
-from tests.plc.transport.live.test_live import BLOCK, CONFIG, FIXED, RATE
+from tests.plc.transport.live.test_live import CONFIG, FIXED
 from tests.plc.transport.live.test_meters import text_of
+from tests.plc.transport.streams import BLOCK, HERE, RATE
 from tests.signals import tones
 
-HERE = Endpoint("127.0.0.1", 0)
 RECEIVER = changed(CONFIG.receiver, delay=FIXED)
 
 

@@ -14,6 +14,7 @@ from plc import PlayoutBuffer
 from plc.errors import ConfigError, PacketError
 from plc.transport.rtp.codecs import G711
 from tests.examples import examples
+from tests.plc.transport.streams import Incoming
 from tests.signals import noise, tones
 
 RATE, PIECE = 24_000, 480
@@ -28,6 +29,12 @@ class Sent:
     at_s: float
     samples: NDArray[np.float32]
     place: dict[str, Any]
+
+
+def opened(rate: int = RATE, channels: int = 1, **settings: Any) -> PlayoutBuffer:
+    """Return a buffer that has the time it takes, and no network."""
+    given_settings: dict[str, Any] = {"method": "ar", "budget_ms": math.inf} | settings
+    return PlayoutBuffer(rate, channels, **given_settings)
 
 
 def sound(seconds: float = 4.0) -> NDArray[np.float32]:
@@ -46,13 +53,11 @@ def play(
     pieces: list[Sent], seconds: float, take: int = 240, **settings: Any
 ) -> tuple[PlayoutBuffer, NDArray[np.float32], NDArray[np.bool_]]:
     """Put pieces when they come; take what is played."""
-    given_settings: dict[str, Any] = {"method": "ar", "budget_ms": math.inf} | settings
-    buffer = PlayoutBuffer(RATE, **given_settings)
-    waiting = sorted(pieces, key=lambda each: each.at_s)[::-1]
+    buffer = opened(**settings)
+    incoming = Incoming((piece.at_s, k, piece) for k, piece in enumerate(pieces))
     heard, marks = [], []
     for number in range(round(seconds * RATE / take)):
-        while waiting and waiting[-1].at_s <= number * take / RATE + 1e-9:
-            piece = waiting.pop()
+        for _, _, piece in incoming.until(number * take / RATE + 1e-9):
             buffer.put(piece.samples, **piece.place)
         samples, made_up = buffer.take(take)
         heard.append(samples[:, 0])
@@ -302,7 +307,7 @@ def test_what_waited_for_a_stall_is_played_in_any_order() -> None:
 @pytest.mark.parametrize("grain_s", [1e-6, 0.001, 0.005, 0.01, 0.025])
 def test_positions_that_are_rounded_make_no_hole(grain_s: float) -> None:
     rate, piece = 44_100, 1102
-    buffer = PlayoutBuffer(rate, method="ar", budget_ms=math.inf)
+    buffer = opened(rate)
     marks, k = [], 0
     for block in range(700):
         while k * piece / rate <= block * 0.01 + 1e-9:
@@ -348,7 +353,7 @@ def heard_after(
 
 @pytest.mark.parametrize("place", [{}, {"at": 0}])
 def test_what_was_played_is_not_played_again_when_a_stream_stops(place: dict[str, int]) -> None:
-    buffer = PlayoutBuffer(RATE, max_delay_ms=0.0, method="ar", budget_ms=math.inf)
+    buffer = opened(max_delay_ms=0.0)
     piece = noise(1, round(1.003 * RATE)).astype(np.float32)
     assert heard_after(buffer, piece, 8.0, **place) == len(piece)
 
@@ -365,12 +370,13 @@ def test_a_block_of_which_every_second_sample_came_has_all_of_them() -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_with_a_fixed_delay_received_is_what_is_heard(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    buffer = PlayoutBuffer(RATE, delay_ms=20.0, max_delay_ms=0.0, method="ar", budget_ms=math.inf)
-    come = sorted((k * 0.01 + rng.exponential(0.02), k) for k in range(400) if rng.random() > 0.05)
+    buffer = opened(delay_ms=20.0, max_delay_ms=0.0)
+    come = Incoming(
+        (k * 0.01 + rng.exponential(0.02), k) for k in range(400) if rng.random() > 0.05
+    )
     heard, taken, piece = 0, 0, np.full(RATE // 100, 0.1, np.float32)
     while taken < 6 * RATE:
-        while come and come[0][0] <= taken / RATE:
-            _, k = come.pop(0)
+        for _, k in come.until(taken / RATE):
             buffer.put(piece, at=k * len(piece) if seed % 4 else None)
         samples, made_up = buffer.take(int(rng.integers(1, RATE // 50)))
         heard += int(np.count_nonzero(~made_up & (samples[:, 0] != 0.0)))
@@ -380,7 +386,7 @@ def test_with_a_fixed_delay_received_is_what_is_heard(seed: int) -> None:
 
 
 def test_more_than_there_is_room_for_leaves_what_waits_as_it_is() -> None:
-    buffer = PlayoutBuffer(RATE, delay_ms=0.0, most_ahead_s=2.0, method="ar", budget_ms=math.inf)
+    buffer = opened(delay_ms=0.0, most_ahead_s=2.0)
     pieces = [np.full(RATE // 2, 0.01 * k, np.float32) for k in range(1, 13)]
     taken = sum(buffer.put(piece) for piece in pieces)
     assert taken == buffer.stats.received_samples < 4 * RATE
@@ -400,7 +406,7 @@ def test_more_than_there_is_room_for_leaves_what_waits_as_it_is() -> None:
 
 @pytest.mark.parametrize("place", [True, False])
 def test_a_piece_longer_than_the_room_is_no_end_of_all(place: bool) -> None:
-    buffer = PlayoutBuffer(RATE, most_ahead_s=1.0, method="ar", budget_ms=math.inf)
+    buffer = opened(most_ahead_s=1.0)
     buffer.put(np.full(6 * RATE, 0.1, np.float32), at=0 if place else None)
     heard = 0
     for k in range(100):
@@ -413,8 +419,7 @@ def test_a_piece_longer_than_the_room_is_no_end_of_all(place: bool) -> None:
 
 @pytest.mark.parametrize("lookahead", [1, 3])
 def test_nothing_of_what_was_dropped_or_ended_is_left_in_the_lookahead(lookahead: int) -> None:
-    given: dict[str, Any] = {"lookahead": lookahead, "method": "ar", "budget_ms": math.inf}
-    buffer = PlayoutBuffer(RATE, delay_ms=0.0, **given)
+    buffer = opened(delay_ms=0.0, lookahead=lookahead)
     buffer.put(np.full(RATE, 0.1, np.float32))
     buffer.take(RATE // 2)
     buffer.clear()
@@ -423,7 +428,7 @@ def test_nothing_of_what_was_dropped_or_ended_is_left_in_the_lookahead(lookahead
     behind = samples[RATE // 100 :, 0]  # what had been played already fades within 5 ms
     assert not np.isin(behind, np.float32(0.1)).any()
     assert np.count_nonzero(~made_up & (samples[:, 0] == 0.5)) == RATE // 4
-    whole = PlayoutBuffer(RATE, delay_ms=0.0, **given)
+    whole = opened(delay_ms=0.0, lookahead=lookahead)
     whole.put(np.full(RATE // 4, 0.5, np.float32))
     whole.end()
     samples, made_up = whole.take(RATE)
@@ -437,14 +442,7 @@ def test_nothing_of_what_was_dropped_or_ended_is_left_in_the_lookahead(lookahead
 def test_a_fixed_delay_is_enough_for_short_pieces(
     packet_ms: float, delay_ms: float, piece_ms: int
 ) -> None:
-    buffer = PlayoutBuffer(
-        RATE,
-        packet_ms=packet_ms,
-        delay_ms=delay_ms,
-        max_delay_ms=0.0,
-        method="ar",
-        budget_ms=math.inf,
-    )
+    buffer = opened(packet_ms=packet_ms, delay_ms=delay_ms, max_delay_ms=0.0)
     piece = RATE * piece_ms // 1000
     for k in range(2000 // piece_ms):
         buffer.put(np.full(piece, 0.1, np.float32), at=k * piece)
@@ -453,7 +451,7 @@ def test_a_fixed_delay_is_enough_for_short_pieces(
 
 
 def test_a_delay_beyond_what_may_come_ahead_loses_nothing() -> None:
-    buffer = PlayoutBuffer(RATE, delay_ms=1000.0, most_ahead_s=0.5, method="ar", budget_ms=math.inf)
+    buffer = opened(delay_ms=1000.0, most_ahead_s=0.5)
     for k in range(300):
         buffer.put(np.full(RATE // 100, 0.1, np.float32), at=k * RATE // 100)
         buffer.take(RATE // 100)
@@ -472,14 +470,14 @@ def test_half_a_sample_is_not_of_a_piece_with_a_place() -> None:
 
 @pytest.mark.parametrize("pause_s", [2.0, 3.0, 6.0])
 def test_who_counts_what_was_sent_is_heard_behind_each_pause(pause_s: float) -> None:
-    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    buffer = opened()
     piece = noise(1, RATE).astype(np.float32)
     for k in range(3):
         assert heard_after(buffer, piece, 1.0 + pause_s, at=k * RATE) == RATE
 
 
 def test_speech_without_positions_begins_at_once_behind_each_pause() -> None:
-    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    buffer = opened()
     for pause_s in (0.9, 0.9, 0.9, 3.0, 1.0):
         assert heard_after(buffer, noise(1, RATE).astype(np.float32), 0.5) >= 0.4 * RATE
         buffer.take(round((0.5 + pause_s) * RATE))
@@ -487,7 +485,7 @@ def test_speech_without_positions_begins_at_once_behind_each_pause() -> None:
 
 @pytest.mark.parametrize("step_s", [1, 30, 59])
 def test_positions_that_step_ahead_at_the_beginning_are_followed(step_s: int) -> None:
-    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    buffer = opened()
     piece = noise(1, PIECE).astype(np.float32)
     heard_after(buffer, piece, 0.02, at=0)
     for k in range(50):
@@ -496,7 +494,7 @@ def test_positions_that_step_ahead_at_the_beginning_are_followed(step_s: int) ->
 
 
 def test_far_positions_behind_more_than_there_is_room_for_are_taken() -> None:
-    buffer = PlayoutBuffer(RATE, most_ahead_s=1.0, method="ar", budget_ms=math.inf)
+    buffer = opened(most_ahead_s=1.0)
     buffer.put(np.full(RATE, 0.1, np.float32))
     for at in (None, 10**9, 10**9 + PIECE):
         buffer.put(np.full(PIECE, 0.1, np.float32), at=at)
@@ -517,7 +515,7 @@ def test_a_pause_of_any_length_with_positions_is_counted_as_unsent() -> None:
 
 def test_what_was_said_ends_without_a_tail_and_the_next_waits_its_delay() -> None:
     signal = sound(1.0)
-    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    buffer = opened()
     buffer.put(signal)
     buffer.end()
     heard, made_up = buffer.take(2 * RATE)
@@ -535,7 +533,7 @@ def test_what_was_said_ends_without_a_tail_and_the_next_waits_its_delay() -> Non
 
 def test_what_waits_is_dropped_and_the_next_is_heard_at_once() -> None:
     signal = sound(2.0)
-    buffer = PlayoutBuffer(RATE, method="ar", budget_ms=math.inf)
+    buffer = opened()
     buffer.put(signal, at=0)
     buffer.take(RATE // 2)
     buffer.clear()

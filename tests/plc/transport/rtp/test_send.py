@@ -15,32 +15,21 @@ import plc.transport.rtp.codecs
 from plc.errors import ConfigError, MissingExtraError
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
 from plc.transport.rtp.codecs import G722
-from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.libopus import LibopusDecoder
 from plc.transport.rtp.packets import RtpPacket, parse_rtp
 from plc.transport.rtp.sdp import build_sdp, parse_sdp
 from plc.transport.rtp.send import RtpSender, open_sender
 from plc.transport.rtp.udp import Endpoint, UdpPort
 from tests.plc.configs import changed
+from tests.plc.transport.streams import CONFIG, HERE, SOURCE
 from tests.signals import noise, tones
 
-HERE = Endpoint("127.0.0.1", 0)
-SOURCE = ("192.0.2.1", 4000)
 PACKET_S = 0.02
 
 
 def relay_of(codec: str, rate: int) -> StreamRelay:
-    return StreamRelay(
-        changed(
-            RelayConfig(listen=HERE, to=Endpoint("127.0.0.1", 9)),
-            codec=codec,
-            sample_rate=rate,
-            packet_samples=round(PACKET_S * rate),
-            delay=DelayConfig(mode=DelayMode.FIXED, delay_ms=60),
-            model="ar",
-            seed=1,
-        )
-    )
+    samples = round(PACKET_S * rate)
+    return StreamRelay(changed(CONFIG, codec=codec, sample_rate=rate, packet_samples=samples))
 
 
 def relayed(
