@@ -265,8 +265,6 @@ def register(app: typer.Typer) -> None:
 
 
 R = TypeVar("R", bound=ReceiverOptions)
-# Where a stream comes in, how, and which payload types come beside its own.
-_SourceOf = tuple[str, RelayedOptions, tuple[tuple[int, str], ...]]
 
 
 def _source(
@@ -291,27 +289,17 @@ def _source(
         raise typer.BadParameter(
             "say where from: --listen udp://HOST:PORT, --sdp FILE or --config FILE"
         )
-    if sdp is None:
-        sources: list[_SourceOf] = [(text, received, ()) for text in listen]
-        described = []
-    else:
-        described = read_sdp(sdp)
-        sources = [
-            (_paths_of(media), as_described(received, media), media.beside) for media in described
-        ]
-        _tell_not_played(described)
+    described = [] if sdp is None else read_sdp(sdp)
+    _tell_not_played(described)
+    sources = described or listen
     if len(to) != len(sources):
         raise typer.BadParameter(
             f"{counted(len(sources), 'stream')} to receive, {len(to)} --to; give one for each"
         )
-    pairs = zip(sources, to, strict=True)
-    streams = []
-    for (text, options, beside), target in pairs:
-        stream = options.relayed(text, target)
-        receiver = replace(stream.receiver, more_payload_types=beside)
-        streams.append(replace(stream, receiver=receiver))
     if described:
-        streams = [_keyed(*each) for each in zip(streams, described, strict=True)]
+        streams = [_described(received, *each) for each in zip(described, to, strict=True)]
+    else:
+        streams = [received.relayed(*each) for each in zip(listen, to, strict=True)]
     return RelayFile(streams, {})
 
 
@@ -326,23 +314,20 @@ def _tell_not_played(described: "Sequence[AudioMedia]") -> None:
             )
 
 
-def _keyed(config: "RelayConfig", media: "AudioMedia") -> "RelayConfig":
-    """Return a stream's settings with the key of its description."""
+def _described(received: RelayedOptions, media: "AudioMedia", target: str) -> "RelayConfig":
+    """Return the stream of a description, with its key unless one is given."""
     from plc.errors import ConfigError
 
-    if config.receiver.key is not None:
-        return config
-    if media.is_secure and media.key is None:
+    paths = ",".join(str(end) for end in (media.endpoint, media.second) if end is not None)
+    stream = as_described(received, media).relayed(paths, target)
+    key = stream.receiver.key or media.key
+    if media.is_secure and key is None:
         raise ConfigError(
             f"the description says that {media.endpoint} is SRTP, without a key that is understood "
             "(a=crypto with AES_CM_128_HMAC_SHA1_80 or _32, one key without MKI): give --key-file"
         )
-    return replace(config, receiver=replace(config.receiver, key=media.key))
-
-
-def _paths_of(media: "AudioMedia") -> str:
-    ends = [media.endpoint] if media.second is None else [media.endpoint, media.second]
-    return ",".join(map(str, ends))
+    receiver = replace(stream.receiver, more_payload_types=media.beside, key=key)
+    return replace(stream, receiver=receiver)
 
 
 def as_described(received: R, media: "AudioMedia") -> R:
