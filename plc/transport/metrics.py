@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from plc.engine.stream.stats import TimeHistogram
 from plc.errors import MissingExtraError
@@ -423,14 +423,6 @@ class Exporter:
     def close(self) -> None:
         """Stop serving."""
         self._server.close()
-
-    def __enter__(self) -> Self:
-        """Return it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop serving."""
-        self.close()
 
 
 def metrics_endpoint(text: str) -> Endpoint:

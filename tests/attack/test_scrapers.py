@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -28,7 +28,7 @@ ANSWER = Metric("answer", float, "of all")
 
 @pytest.fixture
 def exporter() -> Iterator[Exporter]:
-    with Exporter("127.0.0.1:0") as opened:
+    with closing(Exporter("127.0.0.1:0")) as opened:
         yield opened
 
 
@@ -94,7 +94,9 @@ def test_who_asks_slowly_is_left_soon(exporter: Exporter) -> None:
 def test_who_does_not_take_the_answer_is_left_soon() -> None:
     page = b"x" * 30_000_000
     with (
-        PageServer(Endpoint("127.0.0.1", 0), {"/": lambda _: (200, "text/plain", page)}) as server,
+        closing(
+            PageServer(Endpoint("127.0.0.1", 0), {"/": lambda _: (200, "text/plain", page)})
+        ) as server,
         socket.create_connection(("127.0.0.1", server.endpoint.port)) as link,
     ):
         link.sendall(b"GET / HTTP/1.1\r\n\r\n")

@@ -356,7 +356,7 @@ def _send(
     """Send an input device; print the counters."""
     from plc.transport.live import ends, sending
 
-    with quiet_libraries(), Watch(None, running.log_json) as watch:
+    with quiet_libraries(), contextlib.closing(Watch(None, running.log_json)) as watch:
         if not running.log_json:
             say(f"plc: {send.device} -> {send.to} ({receiver.codec})", err=True)
         files = ends.FileBackend(backend, send.device)
@@ -399,7 +399,7 @@ def play(
     with quiet_libraries(), contextlib.ExitStack() as opened:
         show = opened.enter_context(meters.open_view(sys.stderr)) if shown else None
         pressed = opened.enter_context(meters.open_keys()) if shown else None
-        watch = opened.enter_context(Watch(running.metrics, running.log_json))
+        watch = opened.enter_context(contextlib.closing(Watch(running.metrics, running.log_json)))
 
         def look(live: "Live") -> None:
             nonlocal looks

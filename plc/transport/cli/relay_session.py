@@ -9,10 +9,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from plc.cli.output import say
 from plc.transport.cli.watch import Watch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class RelaySession:
-    """Serves a relay's operator; a context manager.
+    """Serves a relay's operator until closed.
 
     Parameters
     ----------
@@ -53,14 +53,14 @@ class RelaySession:
         self._file = file
         self._control = control
         self._overwrite = overwrite
-        self._watch = Watch(metrics, log_json)
+        self._opened = ExitStack()
+        self._watch = self._opened.enter_context(closing(Watch(metrics, log_json)))
         self._shown = sys.stderr.isatty() and not log_json
         self._show: Callable[[Relay], None] | None = None
         self._keeper: RelayKeeper | None = None
         self._hangups: list[None] = []
         self._is_ready = False
         self._playouts: dict[str, Playout] = {}
-        self._opened = ExitStack()
         self.note = self._watch.note
 
     @property
@@ -124,7 +124,7 @@ class RelaySession:
             "remove": lambda request: keeper.remove(str(request.get("name"))),
             "reload": lambda _: self.reload(),
         }
-        self._opened.enter_context(ControlServer(path, handlers))
+        self._opened.enter_context(closing(ControlServer(path, handlers)))
         say(f"plc: control at {path}", err=True)
 
     def _begin_lane(self, lane: "Lane") -> None:
@@ -192,12 +192,7 @@ class RelaySession:
         assert self._keeper is not None
         return self._keeper.replace(read_relay_file(self._file).streams)
 
-    def __enter__(self) -> Self:
-        """Return the session."""
-        self._opened.enter_context(self._watch)
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """End the operator's services."""
         notify("STOPPING=1")
         self._opened.close()

@@ -5,6 +5,7 @@ imported inside. ``register`` adds them to the command.
 """
 
 import math
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -116,7 +117,7 @@ def relay(
         if sdp_out is not None:
             _write_sdp(sdp_out, session.media(opened))
 
-    with session:
+    with closing(session):
         reports = run_relay(
             source.streams,
             workers=workers,

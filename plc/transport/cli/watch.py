@@ -2,8 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from plc.cli.output import say
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Reports events and metrics of streams while they run; a context manager.
+    """Reports events and metrics of streams while they run, until closed.
 
     Parameters
     ----------
@@ -33,12 +32,11 @@ class Watch:
 
         self.note: Note = EventLog(sys.stderr) if log_json else in_words
         self._streams: dict[str, StreamWatch] = {}
-        self._opened = ExitStack()
         self._exporter = None
         if metrics is not None:
             from plc.transport.metrics import Exporter
 
-            self._exporter = self._opened.enter_context(Exporter(metrics))
+            self._exporter = Exporter(metrics)
             say(f"plc: metrics at {self._exporter.url}", err=True)
 
     def begin(
@@ -67,10 +65,7 @@ class Watch:
         for stream in self._streams.values():
             stream.look()
 
-    def __enter__(self) -> Self:
-        """Return the watch."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """Stop serving metrics."""
-        self._opened.close()
+        if self._exporter is not None:
+            self._exporter.close()

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from plc import notice
 from plc.engine.runtime.standing import StandingThread
@@ -181,14 +181,6 @@ class ControlServer:
                     connection.shutdown(socket.SHUT_RD)
         if _identity_of(self.path) == self._identity:
             self.path.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        """Return it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop answering."""
-        self.close()
 
 
 def request(path: Path, **asked: Any) -> Any:

@@ -16,7 +16,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
 
 from plc.engine.runtime.standing import StandingThread
 from plc.errors import NetworkError
@@ -195,14 +194,6 @@ class PageServer:
         self._selector.close()
         for each in (self._listener, self._wake_in, self._wake_out):
             each.close()
-
-    def __enter__(self) -> Self:
-        """Return it."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop serving."""
-        self.close()
 
 
 def _listen(endpoint: Endpoint, what: str) -> socket.socket:

@@ -7,6 +7,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +44,7 @@ pytest.importorskip("prometheus_client")
 
 @pytest.fixture
 def exporter() -> Iterator[Exporter]:
-    with Exporter("127.0.0.1:0") as opened:
+    with closing(Exporter("127.0.0.1:0")) as opened:
         yield opened
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def page() -> str:
     )
     relay = StreamRelay(config)
     try:
-        with Exporter("127.0.0.1:0") as exporter:
+        with closing(Exporter("127.0.0.1:0")) as exporter:
             exporter.add("a", lambda: relay_samples("a", relay))
             status, _, text = exporter._page("")
     finally:

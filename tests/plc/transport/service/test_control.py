@@ -129,7 +129,7 @@ def test_requests_are_answered_line_by_line_and_nonsense_is_refused(tmp_path: Pa
         asked.append(what)
         return "x"
 
-    with ControlServer(path, {"list": lambda _: [1], "add": add}):
+    with closing(ControlServer(path, {"list": lambda _: [1], "add": add})):
         assert path.stat().st_mode & 0o077 == 0
         assert request(path, do="list") == [1]
         assert request(path, do="add", stream={"to": "b"}) == "x"
@@ -335,7 +335,7 @@ def test_a_fault_in_a_request_is_answered_and_the_next_one_served(tmp_path: Path
 
     with (
         pytest.MonkeyPatch.context() as patch,
-        ControlServer(tmp_path / "s", {"add": add, "list": lambda _: []}) as server,
+        closing(ControlServer(tmp_path / "s", {"add": add, "list": lambda _: []})) as server,
     ):
         patch.setattr("plc.notice.listener", told.append)
         for nonsense in ("\ud800", "\ud801"):
@@ -349,7 +349,7 @@ def test_a_fault_in_a_request_is_answered_and_the_next_one_served(tmp_path: Path
 @unix
 def test_half_requests_keep_nobody_waiting(tmp_path: Path) -> None:
     with (
-        ControlServer(tmp_path / "s", {"list": lambda _: []}) as server,
+        closing(ControlServer(tmp_path / "s", {"list": lambda _: []})) as server,
         contextlib.ExitStack() as held,
     ):
         for _ in range(3 * control.CONNECTIONS_MAX):
@@ -368,7 +368,7 @@ def test_a_request_that_comes_byte_by_byte_has_no_more_time(
 ) -> None:
     monkeypatch.setattr(control, "_REQUEST_S", 0.3)
     with (
-        ControlServer(tmp_path / "s", {"list": lambda _: []}) as server,
+        closing(ControlServer(tmp_path / "s", {"list": lambda _: []})) as server,
         socket.socket(socket.AF_UNIX) as slow,
     ):
         slow.connect(str(server.path))
