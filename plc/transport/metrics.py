@@ -25,6 +25,7 @@ from plc.engine.stream.stats import TimeHistogram
 from plc.errors import MissingExtraError
 from plc.extras import install_command
 from plc.jsonable import to_json
+from plc.transport.rtp.multicast import in_url
 from plc.transport.rtp.playout import Playout
 from plc.transport.rtp.srtp import SrtpReceiver, merged
 from plc.transport.rtp.udp import Endpoint, parse_endpoint
@@ -361,9 +362,8 @@ class Exporter:
     def url(self) -> str:
         """Address for a browser on this machine."""
         host = self.endpoint.host
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.endpoint.port}/metrics"
+        here = in_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host))
+        return f"http://{here}:{self.endpoint.port}/metrics"
 
     def add(self, stream: str, collect: Collect) -> None:
         """Serve a stream's metrics too; ``collect`` runs in another thread."""

@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 
 import numpy as np
 
@@ -19,25 +19,15 @@ from plc_kernels.receive import entry, layout
 MAX_DELAY_MS = 5000.0
 
 
-class DelayMode(Enum):
-    """Way to find the target delay."""
+class DelayMode(IntEnum):
+    """Way to find the target delay, by the word of a receiver."""
 
-    ADAPTIVE = "adaptive"
+    ADAPTIVE = layout.ADAPTIVE
     """A quantile of the jitter."""
-    HEADROOM = "headroom"
+    HEADROOM = layout.HEADROOM
     """The same and ``delay_ms`` more."""
-    FIXED = "fixed"
+    FIXED = layout.FIXED
     """``delay_ms``, whatever the jitter."""
-    FLOOR = "floor"
-    """A quantile of the jitter, no less than ``delay_ms``."""
-
-
-_MODES = {
-    DelayMode.ADAPTIVE: layout.ADAPTIVE,
-    DelayMode.HEADROOM: layout.HEADROOM,
-    DelayMode.FIXED: layout.FIXED,
-    DelayMode.FLOOR: layout.FLOOR,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +106,7 @@ class Receiver:
         header = np.zeros(layout.HEADER, np.int64)
         for word, value in settings.items():
             header[word] = value
-        header[layout.MODE] = _MODES[delay.mode]
+        header[layout.MODE] = delay.mode
         header[layout.BINS] = math.ceil(delay.max_delay_ms / 1000.0 / layout.BIN_S) + 1
         self.block = block = np.zeros(entry.lay_out(header) // 8, np.int64)
         block[: layout.HEADER] = header
@@ -125,8 +115,7 @@ class Receiver:
         if delay.mode is not DelayMode.ADAPTIVE:
             self.reals[layout.DELAY_S] = delay.delay_ms / 1000.0
         self.reals[layout.LATE_SHARE] = delay.late_share
-        if delay.mode is not DelayMode.FLOOR:
-            self.reals[layout.GUESS_S] = delay.first_guess_s
+        self.reals[layout.GUESS_S] = delay.first_guess_s
         self.parts = layout.TABLE.view(block, layout.PARTS)
         self.inbox = layout.TABLE.view(block, layout.INBOX)
         self.marks = layout.TABLE.view(block, layout.MARKS)

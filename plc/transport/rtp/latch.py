@@ -27,7 +27,13 @@ from enum import Enum, auto
 
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.outcomes import Verdict
-from plc.transport.rtp.packets import HEADER_BYTES, SEQUENCE_BITS, Malformed, parse_rtp, ssrc_of
+from plc.transport.rtp.packets import (
+    HEADER_BYTES,
+    Malformed,
+    parse_rtp,
+    ssrc_of,
+    steps_between,
+)
 from plc.transport.rtp.srtp import SrtpReceiver
 from plc.transport.rtp.udp import Address, Network, is_in
 
@@ -66,7 +72,7 @@ class _Claim:
 
     def goes_on(self, sequence: int, ssrc: int) -> bool:
         """Return whether a packet of these numbers continues this stream."""
-        return ssrc == self.ssrc and 0 < _step(self.sequence, sequence) <= _CONTINUES_MAX
+        return ssrc == self.ssrc and 0 < steps_between(self.sequence, sequence) <= _CONTINUES_MAX
 
 
 @dataclass(slots=True)
@@ -80,7 +86,7 @@ class _Run:
 
     def goes_on(self, sequence: int, now_s: float) -> bool:
         """Take in the next packet; return whether there was no break before it."""
-        step = _step(self.sequence, sequence)
+        step = steps_between(self.sequence, sequence)
         if now_s - self.heard_s > _BREAK_S or abs(step) > _STEP_MAX:
             return False
         self.heard_s = now_s
@@ -187,7 +193,7 @@ class Latch:
         sequence, ssrc = _NUMBERS.unpack_from(datagram)
         holder = self._holder
         if authentic and holder is not None and ssrc == holder.ssrc:
-            if _step(holder.sequence, sequence) not in range(-_STEP_MAX, 1):
+            if steps_between(holder.sequence, sequence) not in range(-_STEP_MAX, 1):
                 holder.address = source
             source = holder.address
         if verdict is None or verdict is Verdict.EMPTY:
@@ -286,14 +292,8 @@ class Latch:
     @staticmethod
     def _follow(holder: _Claim, sequence: int, ssrc: int) -> None:
         """Keep the newest number of the holder; one far behind it is of a new beginning."""
-        if ssrc != holder.ssrc or not -_STEP_MAX <= _step(holder.sequence, sequence) <= 0:
+        if ssrc != holder.ssrc or not -_STEP_MAX <= steps_between(holder.sequence, sequence) <= 0:
             holder.ssrc, holder.sequence = ssrc, sequence
-
-
-def _step(before: int, after: int) -> int:
-    """Return the signed distance from one sequence number to another."""
-    span = 1 << SEQUENCE_BITS
-    return (after - before + span // 2) % span - span // 2
 
 
 class RateCap:

@@ -30,6 +30,7 @@ from plc import notice
 from plc.transport.rtp.codecs import STATIC_CODINGS, Codec, open_codec, samples_per_tick
 from plc.transport.rtp.coding import SAMPLE_BYTES, Coding, follows_g722, guess, is_blank, is_noise
 from plc.transport.rtp.libopus import opus_samples
+from plc.transport.rtp.multicast import in_url
 from plc.transport.rtp.packets import (
     SEQUENCE_BITS,
     TIMESTAMP_BITS,
@@ -613,17 +614,12 @@ class Told:
         while self._told < len(self._sources):
             mismatch, source = self._inspection.found[self._told], self._sources[self._told]
             self._told += 1
-            sender = _named(source)
+            sender = f"{in_url(source[0])}:{source[1]}"
             says = mismatch.line(where, sender)
             note("mismatch", stream=where, source=sender, says=says, **mismatch.particulars())
         while self._changes_told < len(self._changes):
             before, ssrc, source = self._changes[self._changes_told]
             self._changes_told += 1
-            sender = _named(source)
+            sender = f"{in_url(source[0])}:{source[1]}"
             says = f"{where} plays SSRC {ssrc:08x} from {sender} now, not {before:08x} any more"
             note("source", stream=where, source=sender, says=says, ssrc=ssrc)
-
-
-def _named(source: tuple[str, int]) -> str:
-    host = f"[{source[0]}]" if ":" in source[0] else source[0]
-    return f"{host}:{source[1]}"

@@ -66,7 +66,7 @@ def join(
         by = "the card that the routes say" if interface is None else interface
         raise NetworkError(
             f"cannot join the multicast group {group} by {by}: {error.strerror}; name a card that "
-            f"is up, such as udp://{_in_url(str(group))}:{address[1]}?interface=eth0"
+            f"is up, such as udp://{in_url(str(group))}:{address[1]}?interface=eth0"
         ) from error
 
     def leave() -> None:
@@ -119,5 +119,6 @@ def _index(interface: str | None) -> int:
         ) from None
 
 
-def _in_url(host: str) -> str:
+def in_url(host: str) -> str:
+    """Return a host as URLs write it."""
     return f"[{host}]" if ":" in host else host

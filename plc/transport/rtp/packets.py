@@ -210,6 +210,12 @@ def build_red(blocks: list[RedBlock]) -> bytes:
     return heads + bytes([primary.payload_type]) + bodies + primary.payload
 
 
+def steps_between(before: int, after: int) -> int:
+    """Return by how many a sequence number is ahead of another; below 0: behind."""
+    half = 1 << (SEQUENCE_BITS - 1)
+    return (after - before + half) % (2 * half) - half
+
+
 class Unwrapper:
     """Makes numbers that wrap around into ones that do not.
 

@@ -25,7 +25,7 @@ import math
 from dataclasses import dataclass, field
 
 from plc.transport.rtp.outcomes import Verdict
-from plc.transport.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket
+from plc.transport.rtp.packets import TIMESTAMP_BITS, RtpPacket, steps_between
 
 # Packets of a new source, or after a jump, before it is believed; how many may miss between two.
 PROBATION = 2
@@ -61,7 +61,8 @@ class _Audition:
     def continues(self, packet: RtpPacket) -> bool:
         """Return whether ``packet`` is next to one of the row, ahead or behind."""
         return any(
-            0 < abs(_steps(packet, heard.packet)) <= _PROBATION_STEP_MAX for heard in self.row
+            0 < abs(steps_between(heard.packet.sequence, packet.sequence)) <= _PROBATION_STEP_MAX
+            for heard in self.row
         )
 
     @property
@@ -83,14 +84,9 @@ class _Audition:
             del self.row[0]
             dropped = 1
         self.row.append(heard)
-        self.row.sort(key=lambda each: _steps(each.packet, heard.packet))
+        newest = heard.packet.sequence
+        self.row.sort(key=lambda each: steps_between(newest, each.packet.sequence))
         return dropped
-
-
-def _steps(packet: RtpPacket, other: RtpPacket) -> int:
-    """Return by how many numbers a packet is ahead of another; below 0: behind."""
-    half = 1 << (SEQUENCE_BITS - 1)
-    return (packet.sequence - other.sequence + half) % (2 * half) - half
 
 
 class Sources:

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from plc.ending import stop_signals
 from plc.errors import ConfigError, NetworkError
-from plc.transport.rtp.multicast import join, send_from
+from plc.transport.rtp.multicast import in_url, join, send_from
 
 Address = tuple[str, int]
 Ready = list[tuple[selectors.SelectorKey, int]]
@@ -119,9 +119,8 @@ class Endpoint:
 
     def __str__(self) -> str:
         """Return it as a URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         where = "" if self.interface is None else f"{_INTERFACE}{self.interface}"
-        return f"udp://{host}:{self.port}{where}"
+        return f"udp://{in_url(self.host)}:{self.port}{where}"
 
 
 def parse_endpoint(text: str, expected: str = "udp://HOST:PORT") -> Endpoint:
