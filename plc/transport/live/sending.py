@@ -129,17 +129,12 @@ def run_send(
 
     Parameters
     ----------
-    config : SendConfig
-        From where, and where to.
+    config : SendConfig, from where, and where to
     receiver : ReceiverConfig
         Format, codec and payload type.
     backend : Backend, of the device
-    duration_s : float, how long
-    give_up_s : float
-        End, too, when the device has been away this long.
-    priority : str
-        Of the thread, as :class:`plc.engine.runtime.priority.Priority` takes it.
-    note : callable, told what happens
+    duration_s, give_up_s, priority, note
+        As :func:`~plc.transport.live.live.run_live` takes them.
 
     Raises
     ------
