@@ -30,7 +30,6 @@ def test_torchrun_hands_every_option_on() -> None:
         ("papers", "judged runs/notes_* --data NOTES --unseen UNSEEN"),
         ("papers", "restored runs/restore_unet_v2 --unseen CORPUS/music/test"),
         ("papers", "contexts RUN --data CORPUS --unseen CLIPS --picture PNG"),
-        ("papers", "representations --data CORPUS --unseen CORPUS/music/test"),
     ],
 )
 def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) -> None:

@@ -240,7 +240,7 @@ def fit(
         restore.fit(data, target, typer.echo)
 
 
-_COMPARISONS = Literal["restored", "restorers", "contexts", "representations", "judged"]
+_COMPARISONS = Literal["restored", "restorers", "contexts", "judged"]
 
 
 @app.command("train papers")
@@ -284,11 +284,6 @@ def papers(
     Trains small networks for gaps and contexts of speech: errors over the
     context and in training; draws those of all methods over the gap, by RUN.
 
-    plc train papers representations --data CORPUS --unseen CORPUS/music/test
-
-    Trains one network on each representation of sound: SNR_MS of its fills
-    beside straight lines and linear prediction.
-
     plc train papers judged runs/notes_* --data NOTES --unseen UNSEEN
 
     Trains judges of pitch and instrument on NOTES: the share of notes in tune,
@@ -298,7 +293,7 @@ def papers(
 
     Intervals are 95 %, over works or clips.
     """
-    from plc_training.papers import judged, representations, restored, strokes
+    from plc_training.papers import judged, restored, strokes
     from plc_training.papers.comparison import Asked
     from plc_training.train.run import Place
 
@@ -306,7 +301,6 @@ def papers(
         "restored": restored.RESTORED,
         "restorers": restored.ALL_RESTORERS,
         "contexts": strokes.CONTEXTS,
-        "representations": representations.ALL_REPRESENTATIONS,
         "judged": judged.JUDGED,
     }[what]
     asked = Asked(

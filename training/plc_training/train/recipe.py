@@ -285,7 +285,6 @@ _OF_PAPERS = (
     "stroke:StrokeTask",
     "gacela:GacelaTask",
     "notes:NotesTask",
-    "represented:RepresentedTask",
 )
 
 TASKS: dict[str, type[Task]] = {
