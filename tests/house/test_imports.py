@@ -201,7 +201,7 @@ ENGINE: dict[str, dict[str, str]] = {
 # The workshop of archives: a wing with one door. Nothing else imports it but tables of commands and
 # these names of plc; and it uses few names of the engine and of files. Their numbers only fall.
 WING = ("plc.restore", "plc_bench.restore", "plc_training.restore")
-DOORS = {"plc.programs.cli.app", "plc_bench.cli.detection", "plc_training.cli"}
+DOORS = {"plc.programs.cli.app", "plc_bench.cli.detection"}
 LAZY = ["Detector", "Finding", "detect"]
 MOST_USED = {"plc.engine": 10, "plc.files": 40}  # files: 20
 

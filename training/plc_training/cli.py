@@ -195,7 +195,7 @@ def notes(
     typer.echo(f"{sum(made.values())} notes in {len(made)} files of {printable(out)}")
 
 
-_NETWORKS = Literal["content", "contour", "damage"]
+_NETWORKS = Literal["content", "contour"]
 
 
 @app.command("train fit")
@@ -203,10 +203,10 @@ def fit(
     network: Annotated[_NETWORKS, typer.Argument(help="One of those below.")],
     data: Libraries,
     out: Annotated[
-        Path | None, typer.Option(help="File to write.", show_default="NETWORK.npz")
+        Path | None, typer.Option(help="File to write.", show_default="contour.npz")
     ] = None,
 ) -> None:
-    """Train a small network of the package: content, contour or damage.
+    """Train a small network of the package: content or contour.
 
     plc train fit content --data CORPUS --data DEBIAN
 
@@ -220,24 +220,15 @@ def fit(
     contour predicts the pitch contour of a voice, from speech in the splits
     "train" and "valid". Printed are errors in cents, beside those of a
     constant pitch. The engine reads plc/data/contour.npz.
-
-    damage tells damage of recordings from sound: music, instruments and
-    speech. Printed is how much damage of clips held out each network finds
-    at its threshold. The detector reads plc/data/damage.npz.
     """
-    from plc_training import restore
     from plc_training.fits import content, contour
 
     if network == "content":
         if out is not None:
             raise typer.BadParameter("content is printed, not written", param_hint="--out")
         content.fit(data, _cache(), typer.echo)
-        return
-    target = out or Path(f"{network}.npz")
-    if network == "contour":
-        contour.fit(data, target, _cache(), typer.echo)
     else:
-        restore.fit(data, target, typer.echo)
+        contour.fit(data, out or Path("contour.npz"), _cache(), typer.echo)
 
 
 _COMPARISONS = Literal["restored", "restorers", "contexts", "judged"]

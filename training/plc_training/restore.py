@@ -1,6 +1,6 @@
 """Training of the networks that judge candidates of damage (``plc.restore.detect.judge``).
 
-    plc train fit damage --data CORPUS --out damage.npz
+    python -m plc_training.restore --data CORPUS --out damage.npz
 
 Clips of music, instruments and speech get damage as ``plc bench detect damage`` makes it, in WAV
 and in two lossy formats, and are also looked at undamaged. The corpus was coded before: what a
@@ -14,9 +14,11 @@ are judged more evenly.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+import typer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -242,3 +244,21 @@ def _network(
         optimizer.step()
         schedule.step()
     return scale, network
+
+
+def main(
+    data: Annotated[
+        list[Path], typer.Option(help="Folder of audio with a manifest.csv; may repeat.")
+    ],
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("damage.npz"),
+) -> None:
+    """Train the networks that tell damage of recordings from sound.
+
+    Printed is how much damage of clips held out each network finds at its
+    threshold. The detector reads plc/data/damage.npz.
+    """
+    fit(data, out, typer.echo)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,6 +1,6 @@
 """Small networks that say of a candidate whether it is damage.
 
-One for each kind of candidate, with two hidden layers, trained by ``plc train fit damage`` on
+One for each kind of candidate, with two hidden layers, trained by ``plc_training.restore`` on
 damage made on purpose and on undamaged recordings, and kept in ``data/damage.npz``.
 """
 
