@@ -1,12 +1,11 @@
 """The interface of a representation."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc_kernels.spectra.stft import Stft
 
 Samples = NDArray[np.float32]
 Array = NDArray[np.float32]
@@ -68,23 +67,6 @@ class Representation(Protocol):
         ConfigError
             If the array has another shape, or values that are not finite.
         """
-        ...
-
-
-@runtime_checkable
-class Spectral(Representation, Protocol):
-    """A representation of the spectra of frames.
-
-    Attributes
-    ----------
-    grid : Stft
-        The transform, under a Hann window.
-    """
-
-    grid: Stft
-
-    def magnitude(self, array: Array) -> NDArray[np.float32]:
-        """Return the magnitudes of an array without its phases: shape (frames, bins)."""
         ...
 
 

@@ -94,11 +94,7 @@ class Mel:
 
     def inverse(self, array: Array) -> Samples:
         """Return the signal; see :class:`~plc.papers.representations.base.Representation`."""
-        return self.signal(self.magnitude(array))
-
-    def magnitude(self, array: Array) -> NDArray[np.float32]:
-        """Return the magnitudes; see :class:`~plc.papers.representations.base.Spectral`."""
-        return self.magnitude_of_powers(checked(array, self.shape, "the array")[0])
+        return self.signal(self.magnitude_of_powers(checked(array, self.shape, "the array")[0]))
 
     def log_power(self, samples: Samples) -> NDArray[np.float64]:
         """Return logarithms of the bands' powers: float64, shape (bands, frames)."""
@@ -156,12 +152,8 @@ class Mfcc:
 
     def inverse(self, array: Array) -> Samples:
         """Return the signal; see :class:`~plc.papers.representations.base.Representation`."""
-        return self._mel.signal(self.magnitude(array))
-
-    def magnitude(self, array: Array) -> NDArray[np.float32]:
-        """Return the magnitudes; see :class:`~plc.papers.representations.base.Spectral`."""
         cepstra = checked(array, self.shape, "the array")[0]
-        return self._mel.magnitude_of_powers(self._cosines.T @ cepstra)
+        return self._mel.signal(self._mel.magnitude_of_powers(self._cosines.T @ cepstra))
 
 
 def cosine_rows(rows: int, columns: int) -> NDArray[np.float64]:

@@ -7,7 +7,6 @@ Windows are Hann windows of 64 ms every 16 ms (1024 and 256 samples at 16 kHz), 
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc.papers.representations import polar
 from plc.papers.representations.base import Array, Samples, checked
@@ -63,16 +62,9 @@ class Spectra:
 
     def inverse(self, array: Array) -> Samples:
         """Return the signal; see :class:`~plc.papers.representations.base.Representation`."""
-        return signal_of(self._spectra(array), self.samples, self.grid)
-
-    def magnitude(self, array: Array) -> NDArray[np.float32]:
-        """Return the magnitudes; see :class:`~plc.papers.representations.base.Spectral`."""
-        return np.abs(self._spectra(array))
-
-    def _spectra(self, array: Array) -> NDArray[np.complex64]:
-        """Return the coefficients, shape (frames, bins)."""
         coefficients = self._from_array(checked(array, self.shape, "the array"))
-        return np.ascontiguousarray(coefficients.T, np.complex64)
+        spectra = np.ascontiguousarray(coefficients.T, np.complex64)
+        return signal_of(spectra, self.samples, self.grid)
 
 
 class Waveform:
