@@ -47,31 +47,6 @@ _PLACES = ("in", "trace", "out", "sample_rate", "channels", "packet_samples", "p
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """A method of ``plc.conceal``.
-
-    Attributes
-    ----------
-    method, model, content, lookahead, seed
-        As :func:`plc.conceal` takes them.
-    """
-
-    coded = False
-    method: str
-    model: str = "auto"
-    content: str = "auto"
-    lookahead: int = 0
-    seed: int = 0
-
-    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
-        """Play the stream."""
-        played = plc.conceal(
-            signal, trace, sample_rate=sample_rate, packet_samples=packet_samples, **asdict(self)
-        )
-        return np.asarray(played, np.float32)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FileRepair:
     """A method of ``plc.inpaint``: it has the whole stream before playing begins.
 
@@ -88,10 +63,79 @@ class FileRepair:
 
     def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
-        played = plc.inpaint(
+        return self._filled(plc.inpaint, signal, trace, packet_samples, sample_rate)
+
+    def _filled(
+        self, fill: Callable[..., Any], signal: Samples, trace: Mask, *packets: int
+    ) -> Samples:
+        """Return the stream as a function of the package fills it."""
+        packet_samples, sample_rate = packets
+        played = fill(
             signal, trace, sample_rate=sample_rate, packet_samples=packet_samples, **asdict(self)
         )
         return np.asarray(played, np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine(FileRepair):
+    """A method of ``plc.conceal``.
+
+    Attributes
+    ----------
+    method, model, content, lookahead, seed
+        As :func:`plc.conceal` takes them.
+    """
+
+    lookahead: int = 0
+    seed: int = 0
+
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
+        """Play the stream."""
+        return self._filled(plc.conceal, signal, trace, packet_samples, sample_rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacedEngine(Engine):
+    """A method of ``plc.Concealer``, pushed in real time.
+
+    Attributes
+    ----------
+    prepare : str, as :class:`plc.Concealer` takes it
+    clock, sleep : callable, return and take seconds
+    """
+
+    prepare: str = "auto"
+    clock: Callable[[], float] = time.perf_counter
+    sleep: Callable[[float], object] = time.sleep
+
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
+        """Return the samples that a listener hears."""
+        concealer = plc.Concealer(
+            sample_rate=sample_rate,
+            channels=signal.shape[1],
+            packet_samples=packet_samples,
+            lookahead=self.lookahead,
+            method=self.method,
+            model=self.model,
+            content=self.content,
+            seed=self.seed,
+            prepare=self.prepare,
+        )
+        try:
+            return self._play(concealer, signal, trace)
+        finally:
+            concealer.close()
+
+    def _play(self, concealer: plc.Concealer, signal: Samples, trace: Mask) -> Samples:
+        samples = concealer.config.packet_samples
+        played = np.zeros((len(signal) + concealer.delay, signal.shape[1]), np.float32)
+        packet_s = samples / concealer.config.sample_rate
+        moments = turns(packet_s, self.clock, self.sleep, first=1)
+        for (k, lost), _ in zip(enumerate(trace.tolist()), moments, strict=False):
+            at = slice(k * samples, (k + 1) * samples)
+            played[at] = concealer.push(None if lost else signal[at])
+        played[len(signal) :] = concealer.flush()
+        return played[concealer.delay :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +313,7 @@ def check_methods(
     for name in names:
         made = contender(name, peers)
         made = made.player if isinstance(made, Oracle) else made
-        if isinstance(made, Engine | PacedEngine):
+        if isinstance(made, Engine):
             _check_predictor(made.method, rates, METHODS)
             check_content(made.content)
             if made.model != "auto":
@@ -316,54 +360,3 @@ def parse_peer(text: str, coded: Sequence[str] = ()) -> tuple[str, CommandPeer]:
     if name in METHODS or name in KINDS:
         raise ConfigError(f"peer {name!r}: there is a method of that name; take another")
     return name, CommandPeer(command=command, coded=name in coded)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacedEngine:
-    """A method of ``plc.Concealer``, pushed in real time.
-
-    Attributes
-    ----------
-    method, model, content, lookahead, seed, prepare
-        As :class:`plc.Concealer` takes them.
-    clock, sleep : callable, return and take seconds
-    """
-
-    coded = False
-    method: Any
-    model: str = "auto"
-    content: Any = "auto"
-    lookahead: int = 0
-    seed: int = 0
-    prepare: str = "auto"
-    clock: Callable[[], float] = time.perf_counter
-    sleep: Callable[[float], object] = time.sleep
-
-    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
-        """Return the samples that a listener hears."""
-        concealer = plc.Concealer(
-            sample_rate=sample_rate,
-            channels=signal.shape[1],
-            packet_samples=packet_samples,
-            lookahead=self.lookahead,
-            method=self.method,
-            model=self.model,
-            content=self.content,
-            seed=self.seed,
-            prepare=self.prepare,
-        )
-        try:
-            return self._play(concealer, signal, trace)
-        finally:
-            concealer.close()
-
-    def _play(self, concealer: plc.Concealer, signal: Samples, trace: Mask) -> Samples:
-        samples = concealer.config.packet_samples
-        played = np.zeros((len(signal) + concealer.delay, signal.shape[1]), np.float32)
-        packet_s = samples / concealer.config.sample_rate
-        moments = turns(packet_s, self.clock, self.sleep, first=1)
-        for (k, lost), _ in zip(enumerate(trace.tolist()), moments, strict=False):
-            at = slice(k * samples, (k + 1) * samples)
-            played[at] = concealer.push(None if lost else signal[at])
-        played[len(signal) :] = concealer.flush()
-        return played[concealer.delay :]

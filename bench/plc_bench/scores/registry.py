@@ -70,20 +70,8 @@ class Metric:
     taught: bool = False
 
 
-def _nmse(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return metrics.nmse_db(reference, estimate, lost)
-
-
-def _level(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return metrics.fill_level_db(reference, estimate, lost)
-
-
-def _zero_runs(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return float(metrics.zero_runs(estimate))
-
-
-def _bad(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return 100.0 * (speech.plcmos(_as_speech(estimate, sample_rate)) < BAD_PLCMOS)
+def _bad(estimate: Signal) -> float:
+    return 100.0 * (speech.plcmos(estimate) < BAD_PLCMOS)
 
 
 def _of_speech(judge: Callable[[Signal], float]) -> Score:
@@ -103,25 +91,31 @@ def _peaq(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> 
     return peaq.grade(_at(reference, sample_rate, rate), _at(estimate, sample_rate, rate))
 
 
-def _fad(reference: Signal, estimate: Signal, lost: Mask, sample_rate: int) -> float:
-    return frechet.fad_notes(reference, estimate, sample_rate)
-
-
 _AUDIO = similarity.AUDIO_RATE
 _OF_CLIPS: dict[str, Any] = {"of_bursts": False, "of_speech": True}
 _MOS: dict[str, Any] = {**_OF_CLIPS, "needs": "speechmos", "taught": True}
 METRICS = {
-    "nmse": Metric("NMSE dB", True, 2, _nmse),
+    "nmse": Metric("NMSE dB", True, 2, lambda x, y, lost, rate: metrics.nmse_db(x, y, lost)),
     "lsd": Metric("LSD dB", True, 2, metrics.lsd_db),
     "mel": Metric("mel SC", True, 3, metrics.mel_spectral_convergence),
-    "level": Metric("level dB", None, 1, _level),
+    "level": Metric(
+        "level dB", None, 1, lambda x, y, lost, rate: metrics.fill_level_db(x, y, lost)
+    ),
     "click": Metric("click", True, 2, metrics.click_ratio),
-    "zeros": Metric("zero runs", True, 1, _zero_runs, of_bursts=False),
-    "fad": Metric("FAD notes", True, 4, _fad, of_bursts=False),
+    "zeros": Metric(
+        "zero runs", True, 1, lambda x, y, lost, rate: metrics.zero_runs(y), of_bursts=False
+    ),
+    "fad": Metric(
+        "FAD notes",
+        True,
+        4,
+        lambda x, y, lost, rate: frechet.fad_notes(x, y, rate),
+        of_bursts=False,
+    ),
     "bands": Metric("bands dB", True, 1, bands.distance_db),
     "bandbias": Metric("bands' bias dB", None, 1, bands.bias_db),
     "plcmos": Metric("PLCMOS", False, 2, _of_speech(speech.plcmos), **_MOS),
-    BAD: Metric(f"PLCMOS < {BAD_PLCMOS:g}, %", True, 0, _bad, **_MOS),
+    BAD: Metric(f"PLCMOS < {BAD_PLCMOS:g}, %", True, 0, _of_speech(_bad), **_MOS),
     "dnsmos": Metric("DNSMOS", False, 2, _of_speech(speech.dnsmos), **_OF_CLIPS),
     "distillmos": Metric(
         "Distill-MOS", False, 2, _of_speech(distilled.distillmos), **_OF_CLIPS, needs="distillmos"

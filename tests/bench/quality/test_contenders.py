@@ -35,7 +35,9 @@ def test_a_name_says_method_lookahead_and_model() -> None:
     assert contender("ar@lookahead0") == Engine(method="ar", lookahead=0)
 
 
-@pytest.mark.parametrize("name", ["ar@", "ar@lookahead", "ar@lookahead-1", "ar@horizon1"])
+@pytest.mark.parametrize(
+    "name", ["ar@", "ar@lookahead", "ar@lookahead-1", "ar@horizon1", "opus@lookahead1"]
+)
 def test_a_name_that_is_not_understood_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="is not understood"):
         contender(name)
@@ -160,8 +162,3 @@ def test_a_hung_program_is_killed_with_what_it_started(tmp_path: Path) -> None:
         assert os.read(reader, 1) == b""
     finally:
         os.close(reader)
-
-
-def test_a_peer_with_places_missing_is_no_peer() -> None:
-    with pytest.raises(ConfigError, match=r"needs \{in\}, \{trace\} and \{out\}"):
-        CommandPeer(command="x {in}")

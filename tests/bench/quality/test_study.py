@@ -1,6 +1,5 @@
 import csv
 import json
-import math
 import shlex
 import sys
 from dataclasses import replace
@@ -214,23 +213,6 @@ def test_a_clip_that_was_mended_is_scored_when_the_study_goes_on(
     assert len(result.rows) == 2 * len(METHODS)
 
 
-def test_a_trace_that_does_not_fit_fails_the_clip(tmp_path: Path, clips: list[Clip]) -> None:
-    traces = tmp_path / "traces"
-    traces.mkdir()
-    (traces / "a.trace").write_text("01" * 50)
-    (traces / "b.txt").write_text("01" * 10)
-    own = Condition(trace=str(traces))
-    other = tmp_path / "other.trace"
-    other.write_text("# packets of 441 samples, 1 = lost\n" + "01" * 500)
-    conditions = (own, Condition(trace=str(other)))
-    result = study.run(tmp_path / "out", clips, settings(conditions=conditions))
-    assert {(row.clip, row.condition) for row in result.rows} == {("music/test/a.wav", own.name)}
-    assert {row.lost for row in result.rows} == {50}
-    reasons = {(one.clip[-5], one.condition): one.reason for one in result.missing}
-    assert "has 20 packets; the clip has 100" in reasons["b", own.name]
-    assert "packets of 441 samples; the clip's have 80" in reasons["a", conditions[1].name]
-
-
 def test_a_peer_is_a_method_and_its_faults_are_its_own(tmp_path: Path, clips: list[Clip]) -> None:
     peers = {
         "half": peer("soundfile.write(sys.argv[3],x*0.5,r)"),
@@ -368,16 +350,6 @@ def test_scores_that_say_nothing_of_a_peer_are_not_shown(tmp_path: Path, clips: 
     assert {cell.text for cell in tables["By length of the gap"].rows[1][1:]} == {"-"}
     assert not summary.gap_curve(moved, "neteq", "lsd")
     assert summary.score_rows(moved)[1]["nmse"] == result.rows[1].scores["nmse"]
-
-
-@pytest.mark.parametrize(("count", "known"), [(1, False), (5, False), (6, True)])
-def test_a_few_clips_have_no_interval(tmp_path: Path, count: int, known: bool) -> None:
-    clips = write_clips(tmp_path / "data", *[f"x/{n}.wav" for n in range(count)])
-    result = study.run(tmp_path / "out", clips, settings(excerpt_count=0))
-    (table,) = [one for one in summary.summary_tables(result) if one.title.startswith("Diff")]
-    assert ("[" in table.rows[0][1].text) == known
-    points = summary.gap_curve(result, "repeat", "nmse")
-    assert any(math.isfinite(point.low) for point in points) == known
 
 
 def test_a_mean_over_fewer_clips_says_so(tmp_path: Path, clips: list[Clip]) -> None:
