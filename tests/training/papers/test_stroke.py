@@ -301,14 +301,6 @@ def test_an_exported_network_repairs(tmp_path: Path) -> None:
     assert np.array_equal(ours[known], x[known])
 
 
-def test_clips_too_short_for_a_patch_are_told(tmp_path: Path) -> None:
-    write_clips(tmp_path, 1, seconds=0.1)
-    made = task(SMALL)
-    network = made.make_network().eval()
-    with pytest.raises(ConfigError, match="give longer clips"):
-        score_strokes(made, network, [tmp_path], 12)  # type: ignore[arg-type]
-
-
 def test_pairs_of_gap_and_context_are_the_documents() -> None:
     made = list(PAIRS.values())
     assert [(round(each.gap_ms), round(each.frames * 64 / 24)) for each in made] == [

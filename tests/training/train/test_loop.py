@@ -4,7 +4,6 @@ import math
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from plc.errors import ConfigError
 from plc_training.tasks.base import Turn
 from plc_training.train import loop
-from plc_training.train.checkpoint import load_mean, read_progress
+from plc_training.train.checkpoint import read_progress
 from plc_training.train.loop import (
     BEST,
     CHECKPOINT,
@@ -64,12 +63,6 @@ def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert a.keys() == b.keys()
     for name, value in a.items():
         assert torch.equal(value, b[name]), name
-
-
-def test_the_same_seed_gives_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
-    trained(tmp_path / "a")
-    trained(tmp_path / "b")
-    assert_equal(tensors(tmp_path / "a" / CHECKPOINT), tensors(tmp_path / "b" / CHECKPOINT))
 
 
 @pytest.mark.parametrize(
@@ -165,19 +158,6 @@ def test_the_best_weights_are_kept(tmp_path: Path) -> None:
     ending = train(Worsening(), schedule, tmp_path, "toy", fabric=fabric)
     assert (ending.progress.step, ending.progress.best_step, ending.progress.best) == (10, 4, 5.0)
     assert read_progress(tmp_path / BEST).step == 4
-
-
-def test_a_run_begins_from_the_mean_weights_of_another(tmp_path: Path) -> None:
-    trained(tmp_path / "a")
-    network = ToyTask().make_network()
-    load_mean(tmp_path / "a" / BEST, network)
-    schedule = Schedule(steps=1, batch=8, learning_rate=1e-12, weight_decay=0.0)
-    fabric = open_devices(accelerator="cpu")
-    begin = partial(load_mean, tmp_path / "a" / BEST)
-    train(ToyTask(), schedule, tmp_path / "b", "toy", fabric=fabric, begin=begin)
-    weights = tensors(tmp_path / "b" / CHECKPOINT)
-    for name, value in network.state_dict().items():
-        torch.testing.assert_close(weights[f"network.{name}"], value, atol=1e-9, rtol=0)
 
 
 def test_another_recipes_folder_is_refused(tmp_path: Path) -> None:

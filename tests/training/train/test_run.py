@@ -99,15 +99,6 @@ def test_the_command_trains_and_says_what_is_next(bench: Bench, said: str) -> No
 
 
 @pytest.mark.usefixtures("said")
-def test_the_same_command_leaves_a_run_that_is_done(bench: Bench) -> None:
-    before = (bench.root / "first" / CHECKPOINT).read_bytes()
-    result = CliRunner().invoke(app, bench.command("tiny", "first"))
-    assert result.exit_code == 0, result.output
-    assert "all 12 steps were done before" in result.output
-    assert (bench.root / "first" / CHECKPOINT).read_bytes() == before
-
-
-@pytest.mark.usefixtures("said")
 def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_weights(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
