@@ -44,5 +44,5 @@ def test_the_same_seed_makes_the_same_examples(library: Path) -> None:
 
 def test_too_few_examples_are_refused(library: Path) -> None:
     with pytest.raises(ConfigError, match="too few candidates of dip"):
-        restore.fit([library], library / "out.npz", lambda line: None)
+        restore.fit([library], library / "out.npz")
     assert not (library / "out.npz").exists()

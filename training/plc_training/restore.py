@@ -12,7 +12,7 @@ has a false finding of each. Each judgement is the mean of three networks: works
 are judged more evenly.
 """
 
-from collections.abc import Callable, Sequence
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from plc.cli import progress
-from plc.errors import ConfigError
+from plc.errors import ConfigError, PlcError
 from plc.processor_time import usable_cores
 from plc.restore.detect import clicks, dips, repeats
 from plc.restore.detect.judge import ARRAYS, FEATURE_LIMIT
@@ -103,19 +103,13 @@ def _candidates(
     ]
 
 
-def fit(data: Sequence[Path], out: Path, tell: Callable[[str], None]) -> None:
-    """Train the networks and write them.
+def fit(
+    data: Annotated[list[Path], typer.Option(help="Folder of audio; may repeat.")],
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("damage.npz"),
+) -> None:
+    """Train the networks and write them; refuse libraries with too few examples.
 
-    Parameters
-    ----------
-    data : sequence of Path, libraries, with manifests
-    out : Path, file to write
-    tell : callable, takes lines of text
-
-    Raises
-    ------
-    ConfigError
-        If there are too few examples.
+    Printed is how much of the damage held out each network finds at its threshold.
     """
     chosen = _chosen(find_libraries(data))
     rows: list[tuple[int, Row]] = []
@@ -126,7 +120,7 @@ def fit(data: Sequence[Path], out: Path, tell: Callable[[str], None]) -> None:
         ):
             meter.advance()
             if isinstance(result, Failure):
-                tell(f"left out {result.clip}: {result.reason}")
+                typer.echo(f"left out {result.clip}: {result.reason}")
                 continue
             rows += [(number, row) for row in result[0]]
             quiet_s += result[1]
@@ -136,9 +130,9 @@ def fit(data: Sequence[Path], out: Path, tell: Callable[[str], None]) -> None:
     arrays: dict[str, NDArray[np.float32]] = {}
     for kind in _EXAMPLES:
         of_kind = [(number, row) for number, row in rows if row[0] == kind]
-        arrays |= _trained(kind, of_kind, quiet_s, tell)
+        arrays |= _trained(kind, of_kind, quiet_s)
     np.savez_compressed(out, **arrays)  # type: ignore[arg-type]  # its stub wants a flag first
-    tell(f"wrote {out}")
+    typer.echo(f"wrote {out}")
 
 
 def _chosen(libraries: list[list[Clip]]) -> list[Clip]:
@@ -152,10 +146,7 @@ def _chosen(libraries: list[list[Clip]]) -> list[Clip]:
 
 
 def _trained(
-    kind: str,
-    rows: list[tuple[int, Row]],
-    quiet_s: float,
-    tell: Callable[[str], None],
+    kind: str, rows: list[tuple[int, Row]], quiet_s: float
 ) -> dict[str, NDArray[np.float32]]:
     numbers = np.array([number for number, _ in rows])
     truth = np.array([row[2] for _, row in rows], np.bool_)
@@ -176,7 +167,7 @@ def _trained(
     strict = sorted(worst.values(), reverse=True)[min(permitted, len(worst) - 1)]
     threshold = max(strict, float(np.quantile(scores[truth], _EASY)))
     found = float(np.mean(scores[truth] > threshold))
-    tell(
+    typer.echo(
         f"{kind}: {truth.sum()} examples, {(~truth).sum()} counterexamples in {quiet_s / 60:.1f} "
         f"minutes; threshold {threshold:.2f}, of the candidates held out {found:.3f} above it"
     )
@@ -246,19 +237,8 @@ def _network(
     return scale, network
 
 
-def main(
-    data: Annotated[
-        list[Path], typer.Option(help="Folder of audio with a manifest.csv; may repeat.")
-    ],
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("damage.npz"),
-) -> None:
-    """Train the networks that tell damage of recordings from sound.
-
-    Printed is how much damage of clips held out each network finds at its
-    threshold. The detector reads plc/data/damage.npz.
-    """
-    fit(data, out, typer.echo)
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(fit)
+    except PlcError as error:
+        sys.exit(f"plc: {error}")
