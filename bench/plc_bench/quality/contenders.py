@@ -57,9 +57,9 @@ class FileRepair:
     """
 
     coded = False
-    method: str
+    method: Any
     model: str = "auto"
-    content: str = "auto"
+    content: Any = "auto"
 
     def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
