@@ -61,7 +61,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "plc.restore": (
         ("detect",),
-        ("damage_picture", "folders"),
+        ("folders",),
         ("records",),
         ("repair",),
         ("choosing",),
@@ -203,7 +203,7 @@ ENGINE: dict[str, dict[str, str]] = {
 WING = ("plc.restore", "plc_bench.restore", "plc_training.restore")
 DOORS = {"plc.programs.cli.app", "plc_bench.cli.detection"}
 LAZY = ["Detector", "Finding", "detect"]
-MOST_USED = {"plc.engine": 10, "plc.files": 40}  # files: 20
+MOST_USED = {"plc.engine": 10, "plc.files": 38}  # files: 20
 
 
 def modules_of(package: str) -> dict[str, Path]:

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to an app."""
     lines = examples(
         "plc detect damaged.wav",
-        "plc detect damaged.mp3 --labels damage.txt --picture damage.png",
+        "plc detect damaged.mp3 --labels damage.txt",
         "plc detect tapes/ more/*.flac --labels labels/ --kinds click,silence",
         "plc detect call.pcap                            what its RTP streams lack",
         "plc inpaint damaged.wav good.wav                finds the damage, too",
@@ -60,12 +60,6 @@ def detect(
             metavar="FILE|DIR/", help="Write labels for Audacity; a folder for several files."
         ),
     ] = None,
-    picture: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PNG|DIR/", help="Draw the damage; a folder for several; needs matplotlib."
-        ),
-    ] = None,
     asked: SelectionOptions,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -87,21 +81,14 @@ def detect(
         batch.recordings(found, None) as work,
     ):
         work.folder = folder if lost else work.folder
-        made = [
-            {} if given is None else batch.beside(given, work, suffix, overwrite)
-            for given, suffix in ((labels, ".txt"), (picture, ".png"))
-        ]
+        made = {} if labels is None else batch.beside(labels, work, ".txt", overwrite)
 
         def look(pair: "Pair", progress: "Progress") -> "DetectReport":
             report = detect_file(pair.source, selection=selection, progress=progress)
             if pair.source in lost:
                 report = with_losses(report, lost[pair.source], selection)
-            if labels is not None:
-                write_labels(made[0][pair.name], report)
-            if picture is not None:
-                from plc.restore.damage_picture import draw_damage
-
-                draw_damage(made[1][pair.name], pair.source, report)
+            if made:
+                write_labels(made[pair.name], report)
             return report
 
         done = []

@@ -13,7 +13,7 @@ from plc.files.marks import label
 from plc.restore.detect.findings import EVERYTHING, KINDS, Finding, Selection
 from plc.restore.detect.plausible import weigh
 from plc.restore.detect.search import Detector
-from plc.whole_files import check_new, write_whole
+from plc.whole_files import write_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,7 @@ def labels_of(finding: Finding, sample_rate: int, channels: int) -> Iterator[str
         yield label(start / sample_rate, stop / sample_rate, text, finding.doubt, some)
 
 
-def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True) -> None:
+def write_labels(path: str | Path, report: DetectReport) -> None:
     """Write findings as labels of Audacity (File, Import, Labels).
 
     Parameters
@@ -157,15 +157,12 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
         A text file: a line ``start TAB stop TAB kind and confidence`` in seconds for each finding,
         with its channels, counted from 1, where not all are damaged. Doubtful ones are marked.
     report : DetectReport, the findings
-    overwrite : bool
-        Whether a file that is there may be replaced.
 
     Raises
     ------
     AudioFileError
-        If it cannot be written, or is there and may not be replaced.
+        If it cannot be written.
     """
-    check_new(Path(path), overwrite)
     rate = report.sample_rate
     lines = [line for each in report.findings for line in labels_of(each, rate, report.channels)]
     write_whole(Path(path), "".join(lines).encode())

@@ -308,17 +308,14 @@ def test_damage_is_found_told_and_repaired(clip: Path) -> None:
     signal[8_000:8_400] = 0.0
     damaged, target = clip.with_name("damaged.wav"), clip.with_name("good.wav")
     soundfile.write(damaged, signal, RATE, subtype="PCM_16")
-    labels, picture = clip.with_name("labels.txt"), clip.with_name("damage.png")
-    table = run("detect", damaged, "--labels", labels, "--picture", picture).stdout
+    labels = clip.with_name("labels.txt")
+    table = run("detect", damaged, "--labels", labels).stdout
     assert "25.0 ms  silence" in table
     assert "found 1 place of damage in 2.0 s: 1 silence" in table
-    run("detect", damaged, "--labels", f"{clip.parent}/a b/c/", "--picture", f"{clip.parent}/d/")
+    run("detect", damaged, "--labels", f"{clip.parent}/a b/c/")
     assert (clip.parent / "a b/c/damaged.wav.txt").read_text() == labels.read_text()
-    assert (clip.parent / "d/damaged.wav.png").is_file()
     assert "exists" in refusal("detect", damaged, "--labels", labels)
-    assert "exists" in refusal("detect", damaged, "--picture", picture)
     assert labels.read_text().endswith("silence 1.00\n")
-    assert picture.read_bytes()[:4] == b"\x89PNG"
     report = json.loads(run("detect", damaged, "--json").stdout)
     assert [(each["start"], each["stop"]) for each in report["findings"]] == [(8_000, 8_400)]
     assert "found 0 places" in run("detect", clip).stdout
@@ -663,13 +660,12 @@ def test_doubtful_places_are_told_and_not_filled(clip: Path) -> None:
 
 
 def test_folders_and_patterns_are_looked_at(tapes: Path) -> None:
-    labels, pictures = tapes.with_name("labels"), tapes.with_name("pictures")
-    text = run("detect", tapes, "--labels", labels, "--picture", pictures).stdout
+    labels = tapes.with_name("labels")
+    text = run("detect", tapes, "--labels", labels).stdout
     assert "hole.wav: found 1 place of damage" in text
     assert "side/whole.wav: found 0 places" in text
     assert (labels / "hole.wav.txt").read_text().endswith("silence 1.00\n")
     assert (labels / "side/whole.wav.txt").read_text() == ""
-    assert (pictures / "side/whole.wav.png").is_file()
     assert "exists" in refusal("detect", tapes, "--labels", labels)
     (tapes / "bad.wav").write_bytes(b"no audio")
     told = json.loads(run("detect", tapes / "**/*", "--json", status=1).stdout)

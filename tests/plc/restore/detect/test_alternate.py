@@ -6,9 +6,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import detect, inpaint
-from plc.restore.damage_picture import COLOURS
 from plc.restore.detect import alternate
-from plc.restore.detect.findings import KINDS
 from plc.restore.detect.recorded import detect_file, write_labels
 from tests.examples import some
 from tests.signals import glide, nmse_db, noise, sine, tones
@@ -98,8 +96,3 @@ def test_recordings_that_hold_samples_or_zeros_are_no_damage(rate: int) -> None:
     for kind, signal in kinds.items():
         sampled = (np.rint(signal * 32767) / 32768).astype(np.float32)
         assert alternate.find(sampled, rate) == [], kind
-
-
-def test_every_kind_has_a_colour_of_its_own() -> None:
-    assert set(COLOURS) == set(KINDS)
-    assert len(set(COLOURS.values())) == len(KINDS)
