@@ -87,10 +87,6 @@ Bitrate = Annotated[
         show_default=False,
     ),
 ]
-Picture = Annotated[
-    str | None,
-    typer.Option(metavar="PNG|DIR/", help="Draw before and after; a folder for several files."),
-]
 Page = Annotated[
     Path | None,
     typer.Option("--report", metavar="HTML", help="Write a page with the results, to listen to."),
@@ -252,16 +248,16 @@ class Work:
         tell: "Callable[[F, Work, Pair], None]",
         *,
         as_json: bool,
-        pictures: dict[str, Path],
         page: Path | None,
     ) -> None:
-        """Print and draw the results; end with status 1 if one failed."""
+        """Print the results, and write the page; end with status 1 if one failed."""
         if as_json:
             self.print_json(done)
         else:
             for pair, report in done:
                 tell(report, self, pair)
-        self._show(done, pictures, page)
+        if page is not None and done:
+            self._show(done, page)
         self.end(len(done))
 
     def end(self, done: int) -> None:
@@ -289,32 +285,18 @@ class Work:
         refused = [{"source": source, "error": line} for source, line in self.refusals]
         print_json({"files": files, "refused": refused})
 
-    def check_shown(
-        self, picture: str | None, page: Path | None, overwrite: bool
-    ) -> dict[str, Path]:
-        """Refuse pictures and pages that cannot be written; return each recording's picture."""
+    def check_page(self, page: Path | None, overwrite: bool) -> None:
+        """Refuse a page that cannot be written."""
         from plc.files.jobs import check_no_source
         from plc.files.pages import listening
-        from plc.files.pages.repaired import check_pictures
 
         if page is not None:
             listening.check(page, overwrite)
             check_no_source(page, [pair.source for pair in self.pairs])
-        pictures = {} if picture is None else beside(picture, self, ".png", overwrite)
-        if pictures:
-            check_pictures(pictures.values(), overwrite)
-        return pictures
 
-    def _show(
-        self,
-        done: "Sequence[tuple[Pair, _Filled]]",
-        pictures: dict[str, Path],
-        page: Path | None,
-    ) -> None:
-        """Draw the results, and write the page."""
-        if (not pictures and page is None) or not done:
-            return
-        from plc.files.pages.repaired import draw_repairs, write_page
+    def _show(self, done: "Sequence[tuple[Pair, _Filled]]", page: Path) -> None:
+        """Write the page."""
+        from plc.files.pages.repaired import write_page
         from plc.files.recordings import Repaired
 
         repaired = [
@@ -329,9 +311,7 @@ class Work:
             )
             for pair, report in done
         ]
-        draw_repairs(pictures, repaired)
-        if page is not None:
-            write_page(page, repaired, self.refusals)
+        write_page(page, repaired, self.refusals)
 
 
 @contextmanager

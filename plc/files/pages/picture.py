@@ -45,16 +45,9 @@ class LossyClip:
     """bool, shape (packets,)."""
     sample_rate: int
     packet_samples: int
-    begin_s: float = 0.0
-    """When it begins in its recording."""
 
 
-def draw(
-    path: Path,
-    stream: LossyClip,
-    played: Mapping[str, NDArray[np.float32]],
-    reference: str = "original",
-) -> None:
+def draw(path: Path, stream: LossyClip, played: Mapping[str, NDArray[np.float32]]) -> None:
     """Write a PNG picture of a stream and its concealed versions.
 
     Parameters
@@ -65,7 +58,6 @@ def draw(
         The original and its losses.
     played : mapping from str to float32, shape (n,)
         Concealed versions, by the label of their row.
-    reference : str, label of the original
 
     Raises
     ------
@@ -79,7 +71,7 @@ def draw(
         stream.lost, stream.packet_samples, stream.sample_rate, len(stream.original)
     )
     gap = loudest_gap(stream, start, stop)
-    rows = {reference: stream.original, **played}
+    rows = {"original": stream.original, **played}
     axes = figure.subplots(len(rows), 2, width_ratios=[2.3, 1.0], squeeze=False)
     loudest_db = float(_levels_db(stream.original[start:stop], stream.sample_rate).max())
     image: Any = None
@@ -138,7 +130,7 @@ def _draw_spectrogram(
     span: tuple[int, int],
     loudest_db: float,
 ) -> Any:
-    start, stop = (stream.begin_s + position / stream.sample_rate for position in span)
+    start, stop = (position / stream.sample_rate for position in span)
     highest_khz = min(stream.sample_rate / 2, _HIGHEST_HZ) / 1000
     image = axes.imshow(
         _levels_db(signal[span[0] : span[1]], stream.sample_rate) - loudest_db,
@@ -154,7 +146,7 @@ def _draw_spectrogram(
     axes.set_ylim(0.0, highest_khz)
     axes.set_ylabel("frequency (kHz)")
     packet_s = stream.packet_samples / stream.sample_rate
-    edges_s = stream.begin_s + bursts_of(stream.lost) * packet_s
+    edges_s = bursts_of(stream.lost) * packet_s
     marks = [(float(first), float(last - first)) for first, last in edges_s]
     axes.broken_barh(
         [(a, width) for a, width in marks if a < stop and a + width > start],

@@ -1,16 +1,14 @@
-"""Pictures of repairs, before and after, and a page to listen to."""
+"""A page of repairs, before and after, to listen to."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import AudioFileError
 from plc.files.audio import AudioReader
 from plc.files.pages import listening
-from plc.files.pages.picture import LossyClip, blank_figure, draw
 from plc.files.recordings import Repaired
 from plc.notice import counted
 
@@ -38,39 +36,6 @@ class Excerpt:
     """bool, shape (n,)."""
     channels: tuple[int, ...]
     """Those with holes; none where all have."""
-
-
-def check_pictures(paths: Iterable[Path], overwrite: bool) -> None:
-    """Refuse pictures that cannot be drawn or written.
-
-    Raises
-    ------
-    AudioFileError
-        If there is another file, or the name is not that of a picture.
-    MissingExtraError
-        If matplotlib is not installed.
-    """
-    blank_figure(1.0, 1.0)
-    for path in paths:
-        if path.suffix.lower() != ".png":
-            raise AudioFileError(f"{path} is not the name of a picture; give one that ends in .png")
-        listening.check(path, overwrite)
-
-
-def draw_repairs(pictures: Mapping[str, Path], repaired: Sequence[Repaired]) -> None:
-    """Draw the longest gap of each recording, before and after.
-
-    Parameters
-    ----------
-    pictures : mapping of str to Path
-        The picture of each recording, by its name; of others none is drawn.
-    repaired : sequence of Repaired
-        What to draw; those without gaps are left out.
-    """
-    for one in repaired:
-        if one.name in pictures:
-            for excerpt in excerpts_of(one, 1):
-                _draw(pictures[one.name], one, excerpt)
 
 
 def write_page(
@@ -154,23 +119,6 @@ def stretches(path: Path, spans: Sequence[tuple[int, int]]) -> list[NDArray[np.f
         channels = reader.channels
     empty = np.empty((0, channels), np.float32)
     return [np.concatenate([empty, *parts]) for parts in found]
-
-
-def _draw(path: Path, one: Repaired, excerpt: Excerpt) -> None:
-    seen = list(excerpt.channels) or slice(None)
-    mixed = {
-        label: np.nan_to_num(signal[:, seen]).mean(axis=1, dtype=np.float32)
-        for label, signal in ((_BEFORE, excerpt.before), (_AFTER, excerpt.after))
-    }
-    clip = LossyClip(
-        title=f"{one.name}{which(excerpt.channels)}",
-        original=mixed[_BEFORE],
-        lost=excerpt.lost,
-        sample_rate=one.sample_rate,
-        packet_samples=1,
-        begin_s=excerpt.start / one.sample_rate,
-    )
-    draw(path, clip, {_AFTER: mixed[_AFTER]}, reference=_BEFORE)
 
 
 def _clip(one: Repaired, excerpt: Excerpt) -> listening.Clip:

@@ -67,7 +67,6 @@ def conceal(
     content: Content = "auto",
     file_format: batch.Format = None,
     bitrate: batch.Bitrate = None,
-    picture: batch.Picture = None,
     page: batch.Page = None,
     mask_out: Annotated[
         str | None,
@@ -95,11 +94,11 @@ def conceal(
 
     packets = packets_of(lookahead, packet_ms)
     if among(sources, captured, delay, align):
-        others = trace, loss, burst, picture, page, bitrate, file_format, mask_out
+        others = trace, loss, burst, page, bitrate, file_format, mask_out
         if len(sources) > 1 or any(others):
             raise typer.BadParameter(
-                "a network capture goes alone, without --trace, --loss, --burst, --picture, "
-                "--report, --bitrate, --format and --mask-out"
+                "a network capture goes alone, without --trace, --loss, --burst, --report, "
+                "--bitrate, --format and --mask-out"
             )
         received = ReceiverOptions(
             **asdict(delay), packet_ms=packet_ms, lookahead=packets, method=method, model=model,
@@ -112,7 +111,7 @@ def conceal(
         return
     check_losses(trace, loss, burst)
     with batch.recordings(sources, target, file_format) as work:
-        pictures = work.check_shown(picture, page, overwrite)
+        work.check_page(page, overwrite)
         masks = {} if mask_out is None else batch.beside(mask_out, work, ".txt", overwrite)
         made = [pair._replace(target=masks[pair.name]) for pair in work.pairs if masks]
         check_targets([*work.pairs, *made])
@@ -139,7 +138,7 @@ def conceal(
 
         done = work.each("concealing", conceal_one)
         printed = partial(_print_conceal, trace is not None)
-        work.finish(done, printed, as_json=as_json, pictures=pictures, page=page)
+        work.finish(done, printed, as_json=as_json, page=page)
 
 
 def _write_mask(path: Path, report: "ConcealReport") -> None:

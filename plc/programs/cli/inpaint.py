@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     lines = examples(
         "plc inpaint damaged.wav good.wav                finds the gaps itself",
         "plc inpaint damaged.wav good.wav --gap 1.250:1.314 --gap 1:07.5-1:07.52",
-        "plc inpaint damaged.flac good.flac --gaps labels.txt --quality best --picture gaps.png",
+        "plc inpaint damaged.flac good.flac --gaps labels.txt --quality best",
         "plc inpaint lossy.wav good.wav --trace lossy.trace --packet-ms 20",
         "plc inpaint film.mkv good.mkv --mask missing.npy",
         "plc inpaint damaged/ good/ --gaps labels/ --format flac --report report.html",
@@ -85,7 +85,6 @@ def inpaint(
     variants: Variants = 1,
     file_format: batch.Format = None,
     bitrate: batch.Bitrate = None,
-    picture: batch.Picture = None,
     page: batch.Page = None,
     doubtful: Doubtful = False,
     overwrite: Overwrite = False,
@@ -136,7 +135,7 @@ def inpaint(
     find = context.obj(doubtful)
     with batch.recordings(sources, target, file_format) as work:
         numbers = work.vary(variants)
-        pictures = work.check_shown(picture, page, overwrite)
+        work.check_page(page, overwrite)
         found: dict[Path, list[Stretch]] = {}
 
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
@@ -154,7 +153,7 @@ def inpaint(
             )
 
         done = work.each("inpainting", inpaint_one)
-        work.finish(done, _print_inpaint, as_json=as_json, pictures=pictures, page=page)
+        work.finish(done, _print_inpaint, as_json=as_json, page=page)
 
 
 def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> None:

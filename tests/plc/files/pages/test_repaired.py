@@ -1,4 +1,4 @@
-"""Pages and pictures of repairs show the channels that were damaged."""
+"""Pages of repairs show the channels that were damaged."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from numpy.typing import NDArray
 
 from plc.files.fill.gaps import Hole
-from plc.files.pages import listening, repaired
-from plc.files.pages.repaired import draw_repairs, excerpts_of, write_page
+from plc.files.pages import listening
+from plc.files.pages.repaired import excerpts_of, write_page
 from plc.files.recordings import Repaired
 from tests.signals import tones
 
@@ -55,22 +54,6 @@ def test_the_page_shows_the_damaged_channel_and_plays_all(
         np.testing.assert_allclose(signal, stereo[:, 1], atol=1e-4)
         assert clip.versions[0].signal.shape[1] == 2
     assert "0:00:01.00 · 25.0 ms filled · channel 2" in page.read_text().replace("\\u00b7", "·")
-
-
-def test_the_picture_shows_the_damaged_channel(
-    one: Repaired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("matplotlib", reason="comes with the extra plots")
-    drawn: list[tuple[Any, dict[str, NDArray[np.float32]]]] = []
-    monkeypatch.setattr(
-        repaired, "draw", lambda path, clip, played, reference: drawn.append((clip, played))
-    )
-    draw_repairs({"a.wav": tmp_path / "a.png"}, [one])
-    ((clip, played),) = drawn
-    assert clip.title == "a.wav · channel 2"
-    assert not clip.original[clip.lost].any()
-    (excerpt,) = excerpts_of(one, 1)
-    np.testing.assert_array_equal(played["after"], excerpt.after[:, 1])
 
 
 def test_where_all_channels_are_damaged_their_mean_is_shown(one: Repaired) -> None:
