@@ -58,6 +58,7 @@ _FORMER = {
     ("detect", "--picture"): "--labels FILE, or plc repair --dry-run --report FILE",
     ("inpaint", "--picture"): "--report FILE",
     ("conceal", "--picture"): "--report FILE",
+    ("conceal", "--mask-out"): "made_up= of the library; plc inpaint takes the same --trace",
     ("repair", "--codec"): "--sdp FILE",
     ("web", "--host"): "--export DIR for another server",
     ("latency", "--quick"): "--seconds 4",

@@ -2,9 +2,7 @@
 
 from dataclasses import asdict
 from functools import partial
-from itertools import chain, pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from plc.files.audio import Progress
     from plc.files.jobs import Pair
     from plc.files.streamed import ConcealReport
-
-_BLOCK_SAMPLES = 1 << 16
 
 
 def register(app: typer.Typer) -> None:
@@ -68,14 +64,6 @@ def conceal(
     file_format: batch.Format = None,
     bitrate: batch.Bitrate = None,
     page: batch.Page = None,
-    mask_out: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|DIR/",
-            help="Write what was made up: a .wav that is 0 elsewhere, or labels for Audacity in a "
-            ".txt; for several recordings a folder of NAME.txt.",
-        ),
-    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     captured: CaptureOptions,
@@ -89,16 +77,15 @@ def conceal(
     For several recordings --trace may be a folder of NAME.trace.
     A network capture (pcap, pcapng) is received by its own times, as plc relay receives.
     """
-    from plc.files.jobs import check_targets
     from plc.files.streamed import conceal_file
 
     packets = packets_of(lookahead, packet_ms)
     if among(sources, captured, delay, align):
-        others = trace, loss, burst, page, bitrate, file_format, mask_out
+        others = trace, loss, burst, page, bitrate, file_format
         if len(sources) > 1 or any(others):
             raise typer.BadParameter(
                 "a network capture goes alone, without --trace, --loss, --burst, --report, "
-                "--bitrate, --format and --mask-out"
+                "--bitrate and --format"
             )
         received = ReceiverOptions(
             **asdict(delay), packet_ms=packet_ms, lookahead=packets, method=method, model=model,
@@ -112,13 +99,10 @@ def conceal(
     check_losses(trace, loss, burst)
     with batch.recordings(sources, target, file_format) as work:
         work.check_page(page, overwrite)
-        masks = {} if mask_out is None else batch.beside(mask_out, work, ".txt", overwrite)
-        made = [pair._replace(target=masks[pair.name]) for pair in work.pairs if masks]
-        check_targets([*work.pairs, *made])
 
         def conceal_one(pair: "Pair", progress: "Progress") -> "ConcealReport":
             given = None if trace is None else batch.belonging(trace, pair, (".trace",))
-            report = conceal_file(
+            return conceal_file(
                 pair.source,
                 pair.target,
                 losses_of(given, loop, loss, burst, seed),
@@ -132,34 +116,10 @@ def conceal(
                 bitrate=bitrate,
                 progress=progress,
             )
-            if masks:
-                _write_mask(masks[pair.name], report)
-            return report
 
         done = work.each("concealing", conceal_one)
         printed = partial(_print_conceal, trace is not None)
         work.finish(done, printed, as_json=as_json, page=page)
-
-
-def _write_mask(path: Path, report: "ConcealReport") -> None:
-    """Write made-up samples as a mask for ``inpaint --mask``: a ``.txt`` of labels, else sound."""
-    import numpy as np
-
-    from plc.files.marks import label
-    from plc.files.writing import AudioWriter
-    from plc.whole_files import write_whole
-
-    if path.suffix == ".txt":
-        ends_s = [[end / report.sample_rate for end in gap] for gap in report.gaps]
-        lines = "".join(label(start, stop, "made up") for start, stop in ends_s)
-        write_whole(path, lines.encode())
-        return
-    ends = [0, *chain.from_iterable(report.gaps), report.samples]
-    with AudioWriter(path, report.sample_rate, 1) as writer:
-        for number, (start, stop) in enumerate(pairwise(ends)):
-            for begin in range(start, stop, _BLOCK_SAMPLES):
-                block = min(stop - begin, _BLOCK_SAMPLES), 1
-                writer.write(np.full(block, number % 2, np.float32))  # in turn received, made up
 
 
 def _print_conceal(traced: bool, report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:

@@ -74,6 +74,17 @@ def test_what_a_damaged_file_holds_in_lost_packets_is_not_looked_at(source: Path
     )
 
 
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_a_report_has_what_was_lost_and_what_was_refused(tmp_path: Path, lookahead: int) -> None:
+    signal = stereo(20 * PACKET + 40)
+    signal[14 * PACKET + 5] = np.nan
+    soundfile.write(tmp_path / "a.wav", signal, RATE, subtype="FLOAT")
+    losses = TraceLosses(np.isin(np.arange(21), (3, 4, 9, 19)))
+    report = conceal_file(tmp_path / "a.wav", tmp_path / "b.wav", losses, lookahead=lookahead)
+    packets = (3, 5), (9, 10), (14, 15), (19, 20)
+    assert report.gaps == tuple((PACKET * first, PACKET * last) for first, last in packets)
+
+
 def test_losing_and_concealing_by_the_trace_is_concealing_with_losses(source: Path) -> None:
     model = GilbertElliott(0.1, 2.0)
     lossy, heard, direct = (source.with_name(f"{name}.wav") for name in ("lossy", "a", "b"))
