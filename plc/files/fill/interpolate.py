@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from plc.engine.predict.ladder import Rung
 from plc.engine.stream.methods import LADDER_METHODS
 from plc.files.fill.gaps import Gap
-from plc.files.fill.least_squares import autocorrelation, solve
+from plc.files.fill.least_squares import solve_gap
 from plc_kernels.signal.ar import fit_burg
 
 
@@ -92,7 +92,7 @@ class _Predictor:
         if min(start - self.first, self.stop - stop) < order:
             return None
         around = row[start - order : stop + order].astype(np.float64)
-        fill = solve(around, self.lags)
+        fill = solve_gap(around, self.lags)
         return None if fill is None or not np.abs(fill).max() <= self.loudest else fill
 
 
@@ -161,7 +161,8 @@ def _fitted(row: NDArray[np.float32], sample_rate: int, gap: Gap, rung: Rung) ->
     if order < _LEAST_ORDER or not line.any():
         return None
     loudest = _OVERSHOOT * float(np.abs(line).max())
-    return _Predictor(first, stop, autocorrelation(fit_burg(line, order)), loudest)
+    predictor = fit_burg(line, order)
+    return _Predictor(first, stop, np.correlate(predictor, predictor, "full"), loudest)
 
 
 def _weights(

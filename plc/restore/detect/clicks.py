@@ -395,5 +395,6 @@ def _interpolated(
     if begin < 3 * order or line.size - begin - length < 3 * order:
         return None
     predictor = fit_burg(np.concatenate([line[:begin], line[begin + length :]]), order)
-    fill = solve_gap(line, begin, length, predictor)
+    around = line[begin - order : begin + length + order]
+    fill = solve_gap(around, np.correlate(predictor, predictor, "full"))
     return None if fill is None else (line, slice(begin, begin + length), predictor, fill)
