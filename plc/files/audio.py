@@ -78,8 +78,7 @@ class AudioReader:
         libsndfile's name of the coding, such as ``PCM_16``; None for what it has none for.
     codec : str or None
         FFmpeg's name of the coding, such as ``aac``; None for what libsndfile reads.
-    bitrate : int or None
-        Of a lossy coding, in bit/s.
+    bitrate : int or None, of a lossy coding, in bit/s
     film : MediaDecoder or None
         FFmpeg's decoder; None for what libsndfile reads.
 

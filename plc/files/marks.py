@@ -130,8 +130,7 @@ def read_gaps(
         One gap a line; what follows ``#`` is a comment, but for labels.
     sample_rate : int, optional
         Of the recording, in Hz; needed where places are counted in samples.
-    may_be_empty : bool
-        Whether there may be no gap.
+    may_be_empty : bool, whether there may be no gap
     doubtful : bool
         Whether labels that are marked as doubtful are gaps, too.
 

@@ -47,13 +47,11 @@ def as_done(
     ----------
     work : callable
         Picklable if ``jobs > 1``. What it raises becomes the item's failure.
-    items : sequence
-        What there is to do.
+    items : sequence, what there is to do
     jobs : int
         Processes, 1 or more; 1 stays in this one. Processes are spawned, not forked: a fork of a
         process with threads (ONNX Runtime's, numba's) may hang.
-    name : callable
-        Names an item in a failure.
+    name : callable, names an item in a failure
     """
     if jobs == 1 or len(items) == 1:
         for number, item in enumerate(items):

@@ -255,8 +255,7 @@ def lost_gaps(
     Parameters
     ----------
     source : str or Path, the recording
-    losses : TraceLosses
-        Which of its packets are lost.
+    losses : TraceLosses, which of its packets are lost
     packet_ms : float or str
         Length of a packet in ms, rounded to whole samples; or samples, as ``"352smp"``.
 

@@ -85,10 +85,8 @@ class LongGapNetwork:
 
     Parameters
     ----------
-    manifest : Manifest
-        A model of kind ``gacela``.
-    sample_rate : int
-        Of the recording, in Hz.
+    manifest : Manifest, a model of kind ``gacela``
+    sample_rate : int, of the recording, in Hz
 
     Attributes
     ----------
@@ -203,8 +201,7 @@ class LongGaps(GapFiller):
     ----------
     networks : sequence of LongGapNetwork
         At least one, for the same rate.
-    sample_rate : int
-        Of the recordings, in Hz.
+    sample_rate : int, of the recordings, in Hz
     """
 
     any_gap = True
@@ -350,8 +347,7 @@ def between(magnitudes: NDArray[np.float32], missing: NDArray[np.bool_]) -> None
     ----------
     magnitudes : float32, shape (frames, bins), read and written
         Of frames; those that are missing are written.
-    missing : bool, shape (frames,)
-        At least one frame is not.
+    missing : bool, shape (frames,), at least one frame is not
     """
     logs = np.log(np.maximum(magnitudes, _SILENCE))
     magnitudes[missing] = np.exp(interpolated(logs, missing)[missing])

@@ -31,14 +31,12 @@ class NoteGenerator:
 
     Parameters
     ----------
-    manifest : Manifest
-        A model of kind ``notes``.
+    manifest : Manifest, a model of kind ``notes``
 
     Attributes
     ----------
     name : str, of the model
-    sample_rate : int
-        Of its notes, in Hz.
+    sample_rate : int, of its notes, in Hz
     samples : int, of a note
     lowest, highest : int, MIDI pitches
     latent : int, numbers of a latent

@@ -77,8 +77,7 @@ class Restorer(GapFiller):
 
     Parameters
     ----------
-    manifest : Manifest
-        A model of kind ``restore``.
+    manifest : Manifest, a model of kind ``restore``
     sample_rate : int, in Hz
 
     Raises

@@ -73,8 +73,7 @@ class Rival:
 
     Attributes
     ----------
-    how : str
-        How it fills a gap.
+    how : str, how it fills a gap
     play : callable
         Takes the original, shape (n, 1), which packets are lost, samples of a packet, and the rate
         in Hz; returns what is heard, shape (n, 1) or longer. One that cannot raises PlcError.
@@ -151,11 +150,9 @@ def run(
 
     Parameters
     ----------
-    folder : str or Path
-        Made if it does not exist.
+    folder : str or Path, made if it does not exist
     loss : float, share of packets lost
-    pictures : bool
-        Draw them, if matplotlib is there.
+    pictures : bool, draw them, if matplotlib is there
     overwrite : bool
         Whether files that are there may be replaced; those of an earlier demonstration may be
         without.

@@ -63,10 +63,8 @@ class WebFile:
     Attributes
     ----------
     kind : str, its media type
-    make : callable
-        Returns its bytes, made once.
-    use : str
-        What a reader does with it.
+    make : callable, returns its bytes, made once
+    use : str, what a reader does with it
     """
 
     kind: str
@@ -211,8 +209,7 @@ def export(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
 
     Parameters
     ----------
-    folder : str or Path
-        Made if it does not exist.
+    folder : str or Path, made if it does not exist
     overwrite : bool
         Whether an ``index.html`` that is not of this page may be replaced.
 
@@ -246,8 +243,7 @@ class WebServer:
 
     Parameters
     ----------
-    port : int
-        0 takes any that is free.
+    port : int, 0 takes any that is free
 
     Attributes
     ----------

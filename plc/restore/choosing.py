@@ -64,11 +64,9 @@ def write_choices(path: Path, report: RepairReport, settings: RepairSettings) ->
 
     Parameters
     ----------
-    path : Path
-        The page; replaced if it exists.
+    path : Path, the page; replaced if it exists
     report : RepairReport, of a dry run
-    settings : RepairSettings
-        How it would be filled.
+    settings : RepairSettings, how it would be filled
 
     Raises
     ------

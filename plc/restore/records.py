@@ -74,8 +74,7 @@ class Keeper:
     ----------
     targets : Place, where results go
     name : str, of the recording
-    key : str
-        Of its source and the settings.
+    key : str, of its source and the settings
     overwrite : bool
         Whether results that are not known may be replaced.
     folder : Path

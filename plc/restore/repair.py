@@ -70,8 +70,7 @@ class RepairSettings:
     gaps : str or None
         Folder, zip file or URL with the damage of each recording, as :mod:`plc.restore.folders`
         says. None for what the detector finds.
-    selection : Selection
-        What of it is filled.
+    selection : Selection, what of it is filled
     quality, method, model, content : as of :func:`plc.files.recordings.inpaint_file`
     bitrate : int or None
         In bit/s, where the coding has one.
@@ -133,8 +132,7 @@ class Outcome:
 
     Attributes
     ----------
-    name : str
-        Its path below the source.
+    name : str, its path below the source
     result : str
         That of the result below the target; empty if there is none.
     state : str
@@ -142,21 +140,17 @@ class Outcome:
         selection leaves out; no labels of it where labels were asked for; or a failure. All but
         the first and the last are copied.
     sample_rate, channels, samples : int, of the recording
-    gaps : tuple of (int, int)
-        What was filled, in samples.
+    gaps : tuple of (int, int), what was filled, in samples
     found : tuple of str
         The kind of each place that is filled.
-    findings : tuple of Finding
-        These, and the doubtful ones.
+    findings : tuple of Finding, these, and the doubtful ones
     long_gaps : tuple of LongGap
         What filled the gaps that are long, and from where.
     elapsed_s, processor_s : float
         What it took: time, and time of processors.
-    left_out : int
-        Places that the selection leaves out.
+    left_out : int, places that the selection leaves out
     reason : str, why it failed
-    before : bool
-        Whether an earlier run did it.
+    before : bool, whether an earlier run did it
     """
 
     name: str

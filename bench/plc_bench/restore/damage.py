@@ -69,10 +69,8 @@ def damaged(
     ----------
     signal : float32, shape (n,), the clip
     sample_rate : int, in Hz
-    kinds : tuple of str
-        Of :data:`KINDS`; they take turns.
-    seed : int
-        Of places, lengths and shapes.
+    kinds : tuple of str, of :data:`KINDS`; they take turns
+    seed : int, of places, lengths and shapes
 
     Returns
     -------
@@ -114,8 +112,7 @@ def through(container: str, signal: NDArray[np.float32], sample_rate: int) -> ND
     container : str
         One of :data:`CONTAINERS`, at libsndfile's own bit rate.
     signal : float32, shape (n,), samples
-    sample_rate : int
-        In Hz; :data:`OPUS_RATE` for Opus.
+    sample_rate : int, in Hz; :data:`OPUS_RATE` for Opus
     """
     kind, subtype = CONTAINERS[container]
     with tempfile.TemporaryDirectory() as folder:

@@ -36,8 +36,7 @@ class Harm:
     seconds : float, its length
     filled : tuple of str
         Kind of each finding that a repair would fill.
-    doubtful : int
-        Findings that it would leave.
+    doubtful : int, findings that it would leave
     changed : float
         Share of the samples that it would change, of all channels.
     """

@@ -17,8 +17,7 @@ class Studio:
 
     Attributes
     ----------
-    rng : Generator
-        Of all that is drawn.
+    rng : Generator, of all that is drawn
     rate : int, in Hz
     samples : int, of a recording
     """

@@ -44,8 +44,7 @@ class StreamDetectSettings:
     ----------
     packet_ms : tuple of float
         Packets; lengths and rates take turns from clip to clip.
-    sample_rates : tuple of int
-        In Hz; clips are resampled.
+    sample_rates : tuple of int, in Hz; clips are resampled
     method : str
         What conceals; ``"none"``: nothing is concealed, findings alone are counted.
     plcmos : bool

@@ -53,8 +53,7 @@ class Place:
     Attributes
     ----------
     kind, length_ms : as of :class:`~plc_bench.restore.damage.Damage`
-    found : bool
-        Whether half of it is covered.
+    found : bool, whether half of it is covered
     named : bool
         Whether a finding that covers it is of its kind.
     """

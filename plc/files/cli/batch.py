@@ -171,8 +171,7 @@ class Work:
 
     Attributes
     ----------
-    pairs : list of Pair
-        Each recording and its result.
+    pairs : list of Pair, each recording and its result
     to_folder : bool
         Whether there may be several results, as in a folder.
     to_stdout : bool

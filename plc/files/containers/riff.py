@@ -57,8 +57,7 @@ class Layout:
 
     Attributes
     ----------
-    form : bytes
-        Content of the chunk ``fmt``.
+    form : bytes, content of the chunk ``fmt``
     start, stop : int
         Of the audio in the file, in bytes.
     missing : int

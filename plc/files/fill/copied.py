@@ -125,10 +125,8 @@ class Passage:
 
         Parameters
         ----------
-        rows : float32, shape (channels, n), written in the gap
-            With a draft in the gap.
-        gap : Gap
-            As long as the passage.
+        rows : float32, shape (channels, n), written in the gap, with a draft in the gap
+        gap : Gap, as long as the passage
         known : (start, stop)
             The stretch around the gap that was received but for the gap.
         sample_rate : int, in Hz
@@ -205,8 +203,7 @@ class Passages:
             Sample of the recording that is the rows' first.
         rows : float32, shape (channels, n), written in the gap
             The track's channels, with a draft in the gap.
-        gap : Gap
-            In samples of the rows.
+        gap : Gap, in samples of the rows
         received : bool, shape (n,)
             What of the rows is no fill.
         """
@@ -325,8 +322,7 @@ def gather(
 
     Parameters
     ----------
-    blocks : iterable of float32, shape (n, channels)
-        The recording from its beginning.
+    blocks : iterable of float32, shape (n, channels), the recording from its beginning
     spans : sequence of (start, stop)
         In any order; what lies outside of the recording is silence.
     channels : tuple of int, those that are read

@@ -74,8 +74,7 @@ def tracks_of(holes: Iterable[Hole], samples: int, channels: int) -> list[Track]
 
     Parameters
     ----------
-    holes : iterable of Hole
-        What is lost, in any order.
+    holes : iterable of Hole, what is lost, in any order
     samples, channels : int, of the signal
 
     Raises
@@ -106,8 +105,7 @@ def holes_of(lost: ArrayLike, samples: int, channels: int, packet_samples: int) 
         As for :func:`~plc.engine.spans.lost_spans`; flags of shape (…, channels) are by channel,
         and so are gaps of (start, stop, channels).
     samples, channels : int, of the signal
-    packet_samples : int
-        Of a packet of the trace.
+    packet_samples : int, of a packet of the trace
     """
     if isinstance(lost, Sequence) and any(
         isinstance(each, Sequence) and len(each) == 3 for each in lost

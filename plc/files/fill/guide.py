@@ -70,8 +70,7 @@ def follow(
     ----------
     row : float32, shape (n,), written in the gap
         The damaged channel, with its own fill.
-    received : bool, shape (n,)
-        What of it was received.
+    received : bool, shape (n,), what of it was received
     guides : Guides, other channels
     sample_rate : int, in Hz
     gap : Gap, place of the fill

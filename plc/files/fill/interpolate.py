@@ -77,8 +77,7 @@ class _Predictor:
         What it was fitted on: the first sample of a row, and the first behind it.
     lags : float64, shape (2 * order + 1,)
         Autocorrelation of its coefficients, the middle at lag 0.
-    loudest : float
-        Largest sample that it may interpolate.
+    loudest : float, largest sample that it may interpolate
     """
 
     first: int

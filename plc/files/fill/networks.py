@@ -53,8 +53,7 @@ class TwoSidedNetwork:
 
     Parameters
     ----------
-    manifest : Manifest
-        A model of kind ``inpaint``.
+    manifest : Manifest, a model of kind ``inpaint``
     sample_rate : int, in Hz
 
     Raises
@@ -131,8 +130,7 @@ class TwoSidedNetworks(GapFiller):
 
     Parameters
     ----------
-    manifests : mapping
-        By content: ``music``, ``speech`` or both.
+    manifests : mapping, by content: ``music``, ``speech`` or both
     sample_rate : int, in Hz
     spoken : Spoken or None
         What fills the gaps of speech; one that is longer than its horizon, and that no other

@@ -46,8 +46,7 @@ class Outline:
 
     Attributes
     ----------
-    hop : int
-        Samples from frame to frame.
+    hop : int, samples from frame to frame
     samples : int, length of the recording
     """
 
@@ -73,12 +72,10 @@ class Outline:
 
         Parameters
         ----------
-        gap : (start, stop)
-            In samples; one of the holes.
+        gap : (start, stop), in samples; one of the holes
         reach : int
             Samples on either side of a place that are known, as all of it.
-        most : int
-            Places returned at the most.
+        most : int, places returned at the most
 
         Returns
         -------

@@ -117,8 +117,7 @@ def speech_around(
 
     Parameters
     ----------
-    row : float32, shape (n,)
-        One channel; finite.
+    row : float32, shape (n,), one channel; finite
     received : bool, shape (n,), which of its samples are heard
     gap : (start, stop)
         In samples of the row; :data:`LISTEN_S` on either side of it counts.

@@ -375,8 +375,7 @@ def guides_of(
     signal : float32 or int16, shape (n, channels)
         All channels, from sample ``first`` of the recording on.
     tracks : sequence of Track, of the recording
-    lost : sequence of int
-        The channels to be filled.
+    lost : sequence of int, the channels to be filled
     """
     others = [channel for channel in range(signal.shape[1]) if channel not in lost]
     if not others:

@@ -83,10 +83,8 @@ class TrackFill:
         ----------
         signal : float32, shape (n, channels), written in the gaps
             The recording from ``first`` on, as far as :meth:`reach` says; all channels.
-        first : int
-            Place of its first sample.
-        group : Group
-            One of :meth:`groups`, in order.
+        first : int, place of its first sample
+        group : Group, one of :meth:`groups`, in order
         """
         while self._made and self._made[0][1] <= first:
             self._made.popleft()

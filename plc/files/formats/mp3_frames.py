@@ -69,8 +69,7 @@ class Mended:
         What of its samples is none of the recording.
     rate : int
         Of these samples, in Hz; 0 is that of the file.
-    behind : tuple of Mended
-        Further recordings in the same file.
+    behind : tuple of Mended, further recordings in the same file
     """
 
     data: bytes

@@ -77,8 +77,7 @@ def page(
         What stands at its top, as text.
     tables : str, HTML
     clips : sequence of Clip, to listen to
-    marks : str
-        What the red marks show.
+    marks : str, what the red marks show
     more : str
         Name of a script that works on the cards, if any.
     """

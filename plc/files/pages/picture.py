@@ -52,10 +52,8 @@ def draw(path: Path, stream: LossyClip, played: Mapping[str, NDArray[np.float32]
 
     Parameters
     ----------
-    path : Path
-        The picture; replaced if it exists.
-    stream : LossyClip
-        The original and its losses.
+    path : Path, the picture; replaced if it exists
+    stream : LossyClip, the original and its losses
     played : mapping from str to float32, shape (n,)
         Concealed versions, by the label of their row.
 

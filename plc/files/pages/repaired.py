@@ -45,11 +45,9 @@ def write_page(
 
     Parameters
     ----------
-    path : Path
-        The page; replaced if it exists.
+    path : Path, the page; replaced if it exists
     repaired : sequence of Repaired, what was done
-    refused : sequence of (str, str)
-        Recordings that failed, and why.
+    refused : sequence of (str, str), recordings that failed, and why
 
     Raises
     ------

@@ -56,8 +56,7 @@ def signal_of_magnitudes(
     ----------
     magnitude : float32, shape (frames, bins), all that is known
     samples : int, length of the signal
-    grid : Stft
-        Its transform, with a Hann window.
+    grid : Stft, its transform, with a Hann window
     iterations : int
         Of the fast Griffin-Lim algorithm, after PGHI.
     """

@@ -34,8 +34,7 @@ def representation(name: str, sample_rate: int, samples: int) -> Representation:
     Parameters
     ----------
     name : str, one of :data:`REPRESENTATIONS`
-    sample_rate : int
-        In Hz, from 8000 on.
+    sample_rate : int, in Hz, from 8000 on
     samples : int, length of the signals
 
     Raises

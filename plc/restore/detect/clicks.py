@@ -170,8 +170,7 @@ def damaged(row: NDArray[np.float32], start: int, stop: int, sample_rate: int) -
     Parameters
     ----------
     row : float32, shape (n,), one channel, finite
-    start, stop : int
-        About where the click is.
+    start, stop : int, about where the click is
     sample_rate : int, in Hz
     """
     reach, near, apart, order = (

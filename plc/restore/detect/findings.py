@@ -107,10 +107,8 @@ class Selection:
     kinds : tuple of str
         Of ``KINDS``; empty for all of them.
     min_confidence : float, 0 to 1
-    longest_ms : float
-        Longer findings are left out.
-    doubtful : bool
-        Whether doubtful places are damage, too.
+    longest_ms : float, longer findings are left out
+    doubtful : bool, whether doubtful places are damage, too
 
     Raises
     ------

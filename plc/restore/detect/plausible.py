@@ -182,8 +182,7 @@ def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[F
 
     Parameters
     ----------
-    findings : sequence of Finding
-        In order of their start.
+    findings : sequence of Finding, in order of their start
     samples, sample_rate : int, of the recording
     """
     doubts = [each.doubt for each in findings]

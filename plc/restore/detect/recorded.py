@@ -23,11 +23,9 @@ class DetectReport:
     Attributes
     ----------
     samples, sample_rate, channels : int, of the recording
-    findings : tuple of Finding
-        In order of their start.
+    findings : tuple of Finding, in order of their start
     elapsed_s : float, reading included
-    left_out : int
-        Findings that were not asked for.
+    left_out : int, findings that were not asked for
     """
 
     samples: int

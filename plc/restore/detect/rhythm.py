@@ -90,8 +90,7 @@ def on_beats(
     Parameters
     ----------
     times_s, width_s : as for :func:`regular`
-    beats_s : (float, float)
-        The shortest and the longest beat.
+    beats_s : (float, float), the shortest and the longest beat
     grid_s : float
         A grid that the places lie on, beats or not; 0 for none.
     """
