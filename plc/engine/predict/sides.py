@@ -11,7 +11,9 @@ from plc.engine.predict.expected_contour import ContourBridge
 from plc.engine.predict.ladder import Rung
 from plc.engine.predict.linear import ArFiller
 from plc.engine.predict.played_history import History
+from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.signal.predict import LEAST_KNOWN, LEAST_PAST_SAMPLES
+from plc_kernels.stream.layout import RECOVERY_MS
 
 SIDE_RUNG = Rung(62.5, 250.0)
 """Order and past with which a side of a gap is continued where there is time."""
@@ -37,16 +39,45 @@ def continued(
     float32, shape (samples,)
         Zeros where too little is known to fit anything.
     """
-    if past.size < LEAST_PAST_SAMPLES:
-        return np.zeros(samples, np.float32)
-    filler = ArFiller(sample_rate, 1, rung)
-    history = History(1, filler.past_samples)
-    history.append(past[None], trusted=True)
-    filler.begin(history)
-    out = np.empty((1, samples), np.float32)
-    filler.extend(out)
-    line: NDArray[np.float32] = out[0]
-    return line
+    out = np.zeros(samples, np.float32)
+    if past.size >= LEAST_PAST_SAMPLES:
+        fill_between(past[None], past[None, :0], sample_rate, rung, out[None])
+    return out
+
+
+def fill_between(
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    sample_rate: int,
+    rung: Rung,
+    gap: NDArray[np.float32],
+) -> None:
+    """Fill a gap from the known samples on both sides, or on one.
+
+    Where the far side is too short for a bridge, the end is bent to meet its first sample.
+
+    Parameters
+    ----------
+    before, after : float32, shape (channels, n) and (channels, m), what is known
+    sample_rate : int, in Hz
+    rung : Rung
+        Order and past; less where less is known.
+    gap : float32, shape (channels, samples), written
+    """
+    if after.shape[1] and not before.shape[1]:
+        fill_between(after[:, ::-1], before, sample_rate, rung, gap[:, ::-1])
+        return
+    channels, samples = gap.shape
+    filler, history = _fitted(before, sample_rate, rung, max(samples, after.shape[1]))
+    out = np.zeros((channels, samples), np.float32)
+    if not after.shape[1]:
+        filler.extend(out)
+    elif not filler.bridge(history, np.ascontiguousarray(after), out):
+        beyond = np.zeros((channels, 1), np.float32)
+        filler.extend(beyond)
+        n = min(round(sample_rate * RECOVERY_MS / 1000.0), samples)
+        out[:, samples - n :] += crossfade_ramp(n) * (after[:, :1] - beyond)
+    gap[:] = out
 
 
 def bridged_along_the_pitch(
@@ -69,12 +100,19 @@ def bridged_along_the_pitch(
         return None
     contour = ContourBridge(sample_rate, 1, samples)
     reach = max(samples, min(after.size, round(sample_rate * _VOICE_RUNG.past_ms / 1000.0)))
-    filler = ArFiller(sample_rate, 1, _VOICE_RUNG, reach)
-    history = History(1, max(filler.past_samples, contour.past_samples))
-    history.append(before[None], trusted=True)
-    filler.begin(history)
-    out = np.empty((1, samples), np.float32)
+    filler, history = _fitted(before[None], sample_rate, _VOICE_RUNG, reach, contour.past_samples)
+    out = np.empty(samples, np.float32)
     known = np.ascontiguousarray(after[None, :reach])
-    landed = filler.bridge(history, known, out, contour)
-    line: NDArray[np.float32] = out[0]
-    return line if landed and contour.followed[0] else None
+    landed = filler.bridge(history, known, out[None], contour)
+    return out if landed and contour.followed[0] else None
+
+
+def _fitted(
+    past: NDArray[np.float32], sample_rate: int, rung: Rung, reach: int = 0, remembered: int = 1
+) -> tuple[ArFiller, History]:
+    """Return a filler fitted to a past, and a history of ``remembered`` samples or more."""
+    filler = ArFiller(sample_rate, len(past), rung, reach)
+    history = History(len(past), max(filler.past_samples, remembered))
+    history.append(past, trusted=True)
+    filler.begin(history)
+    return filler, history

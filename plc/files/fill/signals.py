@@ -47,9 +47,8 @@ from numpy.typing import ArrayLike, NDArray
 from plc.engine.models.kinds import KINDS
 from plc.engine.networks.gap_filler import GapFiller, Hints
 from plc.engine.predict.baselines import Baseline
-from plc.engine.predict.linear import ArFiller
-from plc.engine.predict.played_history import History
-from plc.engine.predict.sides import SIDE_RUNG
+from plc.engine.predict.ladder import Rung
+from plc.engine.predict.sides import SIDE_RUNG, fill_between
 from plc.engine.predict.similar import REACH_S
 from plc.engine.stream.config import OPEN, RecordingConfig, StreamConfig, check_content
 from plc.engine.stream.methods import BASELINES, FILE_METHODS, RECORDING_METHODS, rung_of
@@ -74,9 +73,7 @@ from plc.files.fill.guide import Guides, follow
 from plc.files.fill.joint import grouped, interpolate_together, is_system
 from plc.files.fill.networks import kind_of_filler, open_gap_filler
 from plc_kernels.signal.edges import EDGE_SAMPLES
-from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.signal.packet import INT16_SCALE
-from plc_kernels.stream.layout import RECOVERY_MS
 
 CONTEXT_S = 0.5
 """Longest context on each side of a gap, without a network."""
@@ -130,18 +127,21 @@ class FillSettings:
         return signal_background.LISTEN_S if self.copies else CONTEXT_S
 
     @property
+    def invents(self) -> bool:
+        """Return whether a network of its own method fills gaps, at any quality."""
+        return kind_of_filler(self.method, self.model) in FILE_METHODS
+
+    @property
     def copies(self) -> bool:
         """Return whether long gaps of music get similar passages of the recording."""
-        by_kind = kind_of_filler(self.method, self.model) in FILE_METHODS
-        wanted = self.method == "auto" and self.model != "ar" and not by_kind
+        wanted = self.method == "auto" and self.model != "ar" and not self.invents
         return wanted and between.refines(self.quality, self.method)
 
     def network(self, sample_rate: int) -> GapFiller | None:
         """Return the network that fills gaps; None for none."""
         if self.method not in ("auto", *FILE_METHODS):
             return None
-        by_kind = kind_of_filler(self.method, self.model) in FILE_METHODS
-        if not between.QUALITIES[self.quality].rounds and not by_kind:
+        if not between.QUALITIES[self.quality].rounds and not self.invents:
             return None
         return open_gap_filler(self.method, self.model, sample_rate, self.content)
 
@@ -326,7 +326,7 @@ def fill_gaps(
     received = _received(rows, merged, around.made)
     wanted = merged[: len(merged) - len(around.later)]
     if config.method not in BASELINES:
-        _make_filler(config, 0)  # an unknown method is an error without gaps, too
+        _rung(config)  # an unknown method is an error without gaps, too
     alone = network is None or not network.any_gap
     guides = around.guides if alone and between.refines(quality, config.method) else None
     fills, done = list(around.made), 0
@@ -451,11 +451,9 @@ def _fill(
         baseline = Baseline(config.method, config.sample_rate, config.packet_samples)
         hole[:] = baseline.fill(before, after, gap.samples)
         return
-    filler = _make_filler(config, max(gap.samples, after.shape[1]))
-    bend = round(config.sample_rate * RECOVERY_MS / 1000.0)
+    sides = before, after, config.sample_rate, _rung(config), hole
     if not before.shape[1]:
-        # Nothing before: predict backwards from what comes after.
-        _run(filler, after[:, ::-1], after[:, :0], bend, hole[:, ::-1])
+        fill_between(*sides)
         return
     shares = [0.0] * len(rows)
     if network is not None:
@@ -465,7 +463,7 @@ def _fill(
     if network is None or not all(
         [network.fill_speech(row, *gap, speech) for row, speech in zip(rows, shares, strict=True)]
     ):
-        _run(filler, before, after, bend, hole)
+        fill_between(*sides)
         drafts = between.refines(quality, config.method) and between.refinable(gap, before.shape[1])
         for row, speech in zip(rows, shares, strict=True):
             known = replace(hints, speech=speech)
@@ -484,56 +482,19 @@ def _hold(
     """Hold a gap's fill within the level around it, without earlier fills."""
     context = round(CONTEXT_S * sample_rate)
     first = max(0, gap.start - context)
-    known = _without(rows[:, first : gap.start], first, fills)
-    after = rows[:, gap.stop : min(gap.end, gap.stop + context)]
-    hold_between((known, after), sample_rate, rows[:, gap.start : gap.stop])
-
-
-def _without(
-    before: NDArray[np.float32], first: int, fills: list[tuple[int, int]]
-) -> NDArray[np.float32]:
-    """Return ``before``, which begins at sample ``first``, without the fills in it."""
-    known = np.ones(before.shape[1], np.bool_)
+    known = np.ones(gap.start - first, np.bool_)
     for start, stop in reversed(fills):
         if stop <= first:
             break
         known[max(0, start - first) : stop - first] = False
-    return before if known.all() else before[:, known]
+    before = rows[:, first : gap.start]
+    before = before if known.all() else before[:, known]
+    after = rows[:, gap.stop : min(gap.end, gap.stop + context)]
+    hold_between((before, after), sample_rate, rows[:, gap.start : gap.stop])
 
 
-def _make_filler(config: StreamConfig, reach: int) -> ArFiller:
-    rung = SIDE_RUNG
-    if config.method not in ("auto", "ar"):
-        rung = rung_of(config.method, config.sample_rate, RECORDING_METHODS)
-    return ArFiller(config.sample_rate, config.channels, rung, reach)
-
-
-def _run(
-    filler: ArFiller,
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    bend: int,
-    gap: NDArray[np.float32],
-) -> None:
-    history = History(before.shape[0], max(filler.past_samples, 1))
-    history.append(before, trusted=True)
-    filler.begin(history)
-    out = np.zeros(gap.shape, np.float32)
-    landed = False
-    if after.shape[1]:
-        landed = filler.bridge(history, np.ascontiguousarray(after), out)
-    else:
-        filler.extend(out)
-    if not landed and after.shape[1]:
-        _land(filler, after, bend, out)
-    gap[:] = out
-
-
-def _land(
-    filler: ArFiller, after: NDArray[np.float32], bend: int, out: NDArray[np.float32]
-) -> None:
-    """Bend the end of a gap to meet the next sample."""
-    beyond = np.zeros((out.shape[0], 1), np.float32)
-    filler.extend(beyond)
-    n = min(bend, out.shape[1])
-    out[:, out.shape[1] - n :] += crossfade_ramp(n) * (after[:, :1] - beyond)
+def _rung(config: StreamConfig) -> Rung:
+    """Return order and past by a method; raise ConfigError for an unknown one."""
+    if config.method in ("auto", "ar"):
+        return SIDE_RUNG
+    return rung_of(config.method, config.sample_rate, RECORDING_METHODS)

@@ -9,13 +9,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.stream.methods import FILE_METHODS
 from plc.files.fill.copied import Passages
 from plc.files.fill.damaged_edges import intact_part
 from plc.files.fill.gaps import Gap, Hole, Track, gaps_within, merge_gaps
 from plc.files.fill.interpolate import refinable, refines
 from plc.files.fill.joint import grouped
-from plc.files.fill.networks import kind_of_filler
 from plc.files.fill.signal_background import LISTEN_S
 from plc.files.fill.signals import Around, FillSettings, fill_gaps, guides_of
 
@@ -130,8 +128,7 @@ class TrackFill:
     def refined(self) -> int | None:
         """Count the gaps that are interpolated; None if the settings choose another way to fill."""
         how = self.recording.settings
-        by_kind = kind_of_filler(how.method, how.model) in FILE_METHODS
-        if by_kind or not refines(how.quality, how.method):
+        if how.invents or not refines(how.quality, how.method):
             return None
         passages = self.recording.passages
         told = passages.told if passages else []
