@@ -22,12 +22,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from plc import notice
-from plc.engine.spans import merge_spans
 from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.files.audio import AudioReader, count_samples
 from plc.files.cluster import as_done_on
 from plc.files.fill.copied import LongGap
-from plc.files.fill.gaps import Hole, Stretch, gaps_in_samples, tracks_of
+from plc.files.fill.gaps import Hole, Stretch, spans_in_samples
 from plc.files.fill.signals import FillSettings
 from plc.files.jobs import is_recording, other_names, results_of
 from plc.files.marks import ZippedLabels, label_of, read_gaps
@@ -379,7 +378,8 @@ def look(job: Job) -> Outcome:
                 Keeper(place(job.target), job.name, job.key, job.overwrite, folder).check(result)
                 samples = damage.samples
                 samples = count_samples(source) if samples is None else samples
-                gaps = _spans(damage, samples)
+                size = damage.sample_rate, samples, damage.channels
+                gaps = spans_in_samples(damage.gaps_s, *size) if damage.gaps_s else ()
                 return outcome(**damage.told, result=result, samples=samples, gaps=gaps)
         except PlcError as error:
             return outcome(state=FAILED, reason=notice.shown(in_a_line(error)))
@@ -391,15 +391,6 @@ def _fetched(files: Place | ZippedLabels, name: str, folder: Path) -> Path:
     if path.is_relative_to(folder):
         notice.rename(path, f"{files.url}/{name}")
     return path
-
-
-def _spans(damage: "_Damage", samples: int) -> tuple[tuple[int, int], ...]:
-    """Return the samples to fill, in any channel; raise as a repair would."""
-    if not damage.gaps_s:
-        return ()
-    holes = gaps_in_samples(damage.gaps_s, damage.sample_rate, samples)
-    tracks = tracks_of(holes, samples, damage.channels)
-    return tuple(merge_spans([gap.span for track in tracks for gap in track.gaps], samples))
 
 
 def repair(job: Job) -> Outcome:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 import typer
 
 from plc.cli.errors import REFUSED, line_of
+from plc.cli.options import Loop, PacketMs, Trace
 from plc.cli.output import print_json, say
 from plc.errors import AudioFileError, PlcError
+from plc.files.cli.options import Doubtful
 from plc.notice import counted
 
 if TYPE_CHECKING:
@@ -126,18 +128,27 @@ F = TypeVar("F", bound=_Filled)
 class Places:
     """Options that state damaged places; a folder has a file for each recording."""
 
-    gap: Sequence[str]
-    gaps: Path | None
-    mask: Path | None
-    trace: Path | None
-    loop: bool
-    packet_ms: float | str
-    doubtful: bool = False
-
-    @property
-    def any(self) -> bool:
-        """True if any option says so."""
-        return bool(self.gap or self.gaps or self.mask or self.trace)
+    gap: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="START:STOP",
+            help="A gap in seconds, or START-STOP in 1:02.5, 62500ms, 2756250smp; may be repeated.",
+        ),
+    ] = None
+    gaps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Gaps, one a line, or Audacity labels; a folder or .zip for several files."
+        ),
+    ] = None
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A .npy of bools, or an audio file that is not zero at missing samples."),
+    ] = None
+    trace: Trace = None
+    loop: Loop = False
+    packet_ms: PacketMs = 10.0
+    doubtful: Doubtful = False
 
     def of(self, pair: "Pair") -> "list[Stretch]":
         """Return the gaps of a recording, in seconds."""
@@ -149,7 +160,7 @@ class Places:
 
         with AudioReader(pair.source) as reader:
             rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
-        found = [parse_gap(text, rate) for text in self.gap]
+        found = [parse_gap(text, rate) for text in self.gap or ()]
         if self.gaps is not None:
             with scratch() as folder:
                 found += read_gaps(_labels(self.gaps, pair, folder), rate, doubtful=self.doubtful)

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from plc.cli.options import Content, FileMethod, Model
+from plc.cli.output import Quality
+
 FillSeed = Annotated[
     int,
     typer.Option(
@@ -22,8 +25,22 @@ Variants = Annotated[
     ),
 ]
 
-
 Doubtful = Annotated[bool, typer.Option("--doubtful", help="Take doubtful places for damage, too.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillOptions:
+    """Options that say how gaps are filled, by the names of the library's settings."""
+
+    quality: Annotated[
+        Quality,
+        typer.Option(
+            case_sensitive=False, help="Quality; best takes several times longer than good."
+        ),
+    ] = "good"
+    method: FileMethod = "auto"
+    model: Model = "auto"
+    content: Content = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,6 +196,14 @@ def gaps_in_samples(gaps_s: Iterable[Stretch], sample_rate: int, samples: int) -
     return holes
 
 
+def spans_in_samples(
+    gaps_s: Iterable[Stretch], sample_rate: int, samples: int, channels: int
+) -> tuple[tuple[int, int], ...]:
+    """Return the spans lost of any channel, as :func:`gaps_in_samples` and :func:`tracks_of` do."""
+    tracks = tracks_of(gaps_in_samples(gaps_s, sample_rate, samples), samples, channels)
+    return tuple(merge_spans([gap.span for track in tracks for gap in track.gaps], samples))
+
+
 def _as_seconds(gap: Stretch) -> tuple[float, float, tuple[int, ...]]:
     try:
         start_s, stop_s, *more = gap

@@ -1,25 +1,16 @@
 """The command ``plc inpaint``."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from plc.cli.options import (
-    AsJson,
-    Content,
-    FileMethod,
-    Loop,
-    Model,
-    PacketMs,
-    Trace,
-    examples,
-    with_options,
-)
-from plc.cli.output import Overwrite, Quality
+from plc.cli.options import AsJson, examples, with_options
+from plc.cli.output import Overwrite
 from plc.errors import ConfigError
 from plc.files.cli import batch
-from plc.files.cli.options import Doubtful, FillSeed, Variants
+from plc.files.cli.options import FillOptions, FillSeed, Variants
 from plc.notice import counted
 
 if TYPE_CHECKING:
@@ -52,41 +43,13 @@ def inpaint(
     context: typer.Context,
     sources: batch.Sources,
     target: batch.Target,
-    gap: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="START:STOP",
-            help="A gap in seconds, or START-STOP in 1:02.5, 62500ms, 2756250smp; may be repeated.",
-        ),
-    ] = None,
-    gaps: Annotated[
-        Path | None,
-        typer.Option(
-            help="Gaps, one a line, or Audacity labels; a folder or .zip for several files."
-        ),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(help="A .npy of bools, or an audio file that is not zero at missing samples."),
-    ] = None,
-    trace: Trace = None,
-    loop: Loop = False,
-    packet_ms: PacketMs = 10.0,
-    quality: Annotated[
-        Quality,
-        typer.Option(
-            case_sensitive=False, help="Quality; best takes several times longer than good."
-        ),
-    ] = "good",
-    method: FileMethod = "auto",
-    model: Model = "auto",
-    content: Content = "auto",
+    given: batch.Places,
+    fill: FillOptions,
     seed: FillSeed = 0,
     variants: Variants = 1,
     file_format: batch.Format = None,
     bitrate: batch.Bitrate = None,
     page: batch.Page = None,
-    doubtful: Doubtful = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -108,31 +71,24 @@ def inpaint(
     from plc.files.fill.signals import FillSettings
     from plc.files.marks import parse_gap
     from plc.files.recordings import inpaint_file
+    from plc.files.writing import check_target
 
-    given = batch.Places(
-        gap=gap or [],
-        gaps=gaps,
-        mask=mask,
-        trace=trace,
-        loop=loop,
-        packet_ms=packet_ms,
-        doubtful=doubtful,
-    )
     try:
-        for text in gap or []:
+        for text in given.gap or ():
             if "smp" not in text:  # those are checked where the sample rate is known
                 parse_gap(text)
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
     varied = [name for name, kind in KINDS.items() if kind.variants]
-    copies = FillSettings(quality, method, model, seed).copies
-    if variants > 1 and not copies and kind_of_filler(method, model) not in varied:
+    settings = FillSettings(**asdict(fill), seed=seed)
+    kind = kind_of_filler(fill.method, fill.model)
+    if variants > 1 and not settings.copies and kind not in varied:
         raise typer.BadParameter(
-            f"method {method} of quality {quality} has one result; --method "
+            f"method {fill.method} of quality {fill.quality} has one result; --method "
             f"{' or '.join(('auto', *varied))} of quality good or best has many",
             param_hint="--variants",
         )
-    find = context.obj(doubtful)
+    find = context.obj(given.doubtful)
     with batch.recordings(sources, target, file_format) as work:
         numbers = work.vary(variants)
         work.check_page(page, overwrite)
@@ -141,12 +97,13 @@ def inpaint(
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":
             gaps_s = given.of(pair) or found.get(pair.source)
             if not gaps_s:
-                gaps_s = found[pair.source] = find(pair, work, overwrite, as_json)
+                check_target(pair.target, pair.source, overwrite)
+                gaps_s = found[pair.source] = find(pair, work, as_json)
             return inpaint_file(
                 pair.source,
                 pair.target,
                 gaps_s,
-                settings=FillSettings(quality, method, model, seed + numbers[pair.target], content),
+                settings=replace(settings, seed=seed + numbers[pair.target]),
                 overwrite=overwrite,
                 bitrate=bitrate,
                 progress=progress,

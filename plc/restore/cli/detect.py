@@ -103,18 +103,16 @@ def detect(
 
 def damage_finder(
     doubtful: bool,
-) -> "Callable[[Pair, batch.Work, bool, bool], list[Stretch]]":
+) -> "Callable[[Pair, batch.Work, bool], list[Stretch]]":
     """Return a function that finds the damage of a recording as gaps, and prints it."""
     from plc.restore.detect.findings import Selection
 
     selection = Selection(doubtful=doubtful)
 
-    def find(pair: "Pair", work: batch.Work, overwrite: bool, as_json: bool) -> "list[Stretch]":
+    def find(pair: "Pair", work: batch.Work, as_json: bool) -> "list[Stretch]":
         from plc.errors import AudioFileError
-        from plc.files.writing import check_target
         from plc.restore.detect.recorded import detect_file
 
-        check_target(pair.target, pair.source, overwrite)
         with batch.progress_bar(f"looking at {pair.name}") as progress:
             report = detect_file(pair.source, selection=selection, progress=progress)
         if not report.damage:

@@ -3,17 +3,18 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plc.cli.errors import REFUSED
-from plc.cli.options import AsJson, Content, FileMethod, Model, examples, with_options
-from plc.cli.output import Overwrite, Quality, print_json, say
+from plc.cli.options import AsJson, examples, with_options
+from plc.cli.output import Overwrite, print_json, say
 from plc.errors import ConfigError, printable
 from plc.files.cli import batch
-from plc.files.cli.options import SelectionOptions
+from plc.files.cli.options import FillOptions, SelectionOptions
 from plc.notice import counted
 from plc.restore.cli.captures import repair_capture
 from plc.restore.cli.detect import selection_of
@@ -73,12 +74,7 @@ def repair(
             "--dry-run", help="Only say what would be done; with --report, a page to choose on."
         ),
     ] = False,
-    quality: Annotated[
-        Quality, typer.Option(case_sensitive=False, help="As of plc inpaint.")
-    ] = "good",
-    method: FileMethod = "auto",
-    model: Model = "auto",
-    content: Content = "auto",
+    fill: FillOptions,
     bitrate: batch.Bitrate = None,
     jobs: Annotated[
         int | None,
@@ -115,9 +111,9 @@ def repair(
                 "a network capture goes without --gaps, --dry-run, --bitrate, --jobs, --ray and "
                 "--report"
             )
-        fill, chosen = FillSettings(quality, method, model, content=content), selection_of(asked)
         kept = {"overwrite": overwrite, "as_json": as_json}
-        repair_capture(Path(source), Path(out), captured, fill, chosen, **kept)
+        settings = FillSettings(**asdict(fill))
+        repair_capture(Path(source), Path(out), captured, settings, selection_of(asked), **kept)
         return
     if not source or not out:
         raise typer.BadParameter("an empty name is neither a folder nor a file")
@@ -130,20 +126,14 @@ def repair(
             "they choose among findings, but the gaps are given",
             param_hint="--kinds, --min-confidence, --longest-ms",
         )
-    settings = RepairSettings(
-        gaps=gaps,
-        selection=selection_of(asked),
-        quality=quality,
-        method=method,
-        model=model,
-        content=content,
-        bitrate=bitrate,
+    repairs = RepairSettings(
+        gaps=gaps, selection=selection_of(asked), bitrate=bitrate, **asdict(fill)
     )
     with _bar("looking" if dry_run else "repairing") as progress:
         report = run_repair(
             source,
             out,
-            settings,
+            repairs,
             workers=jobs or os.cpu_count() or 1,
             ray=ray,
             overwrite=overwrite,
@@ -152,7 +142,7 @@ def repair(
             progress=progress,
         )
     if page is not None:
-        _write_page(page, report, settings)
+        _write_page(page, report, repairs)
     print_json(report.as_dict()) if as_json else _print(report)
     if report.count("failed"):
         raise typer.Exit(REFUSED)
