@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import soundfile
@@ -41,22 +41,6 @@ AUDIO_SUFFIXES = frozenset((*_OWN, *_RARE, *media.READ_SUFFIXES))
 
 Progress = Callable[[int, int | None], None]
 """Called with the samples done, and the expected samples (None if unknown)."""
-
-
-class _Decoder(Protocol):
-    """An open file of either library."""
-
-    sample_rate: int
-    channels: int
-    samples: int | None
-    expected_samples: int | None
-    subtype: str | None
-    codec: str | None
-    bitrate: int | None
-
-    def pieces(self) -> Iterator[NDArray[np.float32]]: ...
-
-    def close(self) -> None: ...
 
 
 class AudioReader:
@@ -229,7 +213,7 @@ def _check_readable(path: Path) -> None:
         raise AudioFileError(f"{path} is empty (0 bytes); expected an audio file")
 
 
-def _open(path: Path) -> _Decoder:
+def _open(path: Path) -> "_Libsndfile | media.MediaDecoder":
     cut.tell_cut(path)
     try:
         return _Libsndfile(path)

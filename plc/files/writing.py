@@ -14,7 +14,7 @@ import os
 import struct
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 import soundfile
@@ -75,14 +75,7 @@ _WRITE_SAMPLES = 2**15
 # What is tried to write where libsndfile could not: more than a file system keeps back.
 _PROBE_BYTES, _PROBE_BLOCKS = 2**16, 4
 WRITABLE_SUFFIXES = (*_CONTAINERS, *encoder.FORMATS)
-
-
-class _Encoder(Protocol):
-    """A file that is being written, of either library."""
-
-    def write(self, samples: NDArray[np.float32] | NDArray[np.int32], /) -> None: ...
-
-    def close(self) -> None: ...
+_Encoder: TypeAlias = soundfile.SoundFile | encoder.MediaEncoder
 
 
 class AudioWriter:

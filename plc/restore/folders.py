@@ -13,7 +13,7 @@ import posixpath
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Union
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -53,46 +53,8 @@ class Listing:
     """Names of what cannot be read, and why."""
 
 
-class Place(Protocol):
-    """A folder, wherever it is."""
-
-    url: str
-
-    def recordings(self, results: "Place") -> Listing:
-        """Return all recordings; those below another place are results, and none."""
-
-    def scratch(self) -> contextlib.AbstractContextManager[Path]:
-        """Make a temporary folder of this machine for results in the making."""
-
-    def fetch(self, name: str, folder: Path) -> Path:
-        """Return a file of this machine, perhaps a copy in a folder."""
-
-    def store(self, path: Path, name: str, overwrite: bool) -> None:
-        """Move a file of a scratch folder to its place, whole."""
-
-    def remove(self, name: str) -> None:
-        """Remove a file."""
-
-    def stamp(self, name: str) -> str:
-        """Return a text that changes when a file does; empty if it is missing."""
-
-    def identity(self, name: str) -> tuple[int, int] | None:
-        """Return the system's identity of a file; None if it has none."""
-
-    def holds(self, other: "Place", name: str) -> bool:
-        """Return whether a file of ``other`` would lie below this place."""
-
-    def digest(self, name: str) -> str | None:
-        """Return the SHA-256 of a file; None if it is missing."""
-
-    def folds_case(self) -> bool:
-        """Return whether ``A`` and ``a`` are one name."""
-
-    def read(self, name: str) -> bytes | None:
-        """Return a small file; None if it is missing."""
-
-    def write(self, name: str, data: bytes, folder: Path) -> None:
-        """Write a small file, whole or not at all; in the making it lies in a scratch folder."""
+Place = Union["Folder", "Bucket"]
+"""A folder, wherever it is; both have the same methods."""
 
 
 def place(url: str) -> Place:
@@ -129,7 +91,7 @@ class Folder:
         self.url = str(self.path) if self.file else url
 
     def recordings(self, results: Place) -> Listing:
-        """Return all recordings below it, but for hidden ones."""
+        """Return all recordings below it, but for hidden ones and those below the results."""
         if not self.path.is_dir():
             raise AudioFileError(
                 f"{self.path} is not a folder, nor a file; name a recording or a folder of them"
@@ -155,15 +117,15 @@ class Folder:
         return found
 
     def scratch(self) -> contextlib.AbstractContextManager[Path]:
-        """Make a folder on the disk of the results."""
+        """Make a temporary folder for results in the making, on their disk."""
         return scratch(self.path / OWN / WORK)
 
     def fetch(self, name: str, folder: Path) -> Path:
-        """Return the file itself."""
+        """Return a file of this machine, perhaps a copy in ``folder``: here the file itself."""
         return self.path / name
 
     def store(self, path: Path, name: str, overwrite: bool) -> None:
-        """Move a file to its place; a link that stands there is replaced, not followed."""
+        """Move a whole file to its place; a link that stands there is replaced, not followed."""
         target = self._made(name)
         whole_files.take_over(path, target)
         self._move(path, target, overwrite)
@@ -176,14 +138,14 @@ class Folder:
             raise AudioFileError(f"cannot remove {self.path / name}: {why(error)}") from error
 
     def stamp(self, name: str) -> str:
-        """Return its size and when it was changed."""
+        """Return a text that changes when a file does, here of size and time; empty: missing."""
         try:
             return _stamp((self.path / name).stat())
         except OSError:
             return ""
 
     def identity(self, name: str) -> tuple[int, int] | None:
-        """Return the file's device and inode."""
+        """Return the identity of a file, device and inode; None if it has none."""
         return identity(self.path / name)
 
     def holds(self, other: Place, name: str) -> bool:
@@ -195,7 +157,7 @@ class Folder:
         return here in parents or (known is not None and known in map(identity, parents))
 
     def digest(self, name: str) -> str | None:
-        """Return the SHA-256 of a file."""
+        """Return the SHA-256 of a file; None if it is missing."""
         path = self.path / name
         if not os.path.lexists(path):
             return None
@@ -205,18 +167,18 @@ class Folder:
             raise AudioFileError(f"cannot read {path}: {why(error)}") from error
 
     def folds_case(self) -> bool:
-        """Return whether its file system does."""
+        """Return whether ``A`` and ``a`` are one name."""
         return folds_case(self.path)
 
     def read(self, name: str) -> bytes | None:
-        """Return a small file."""
+        """Return a small file; None if it is missing."""
         try:
             return (self.path / name).read_bytes()
         except OSError:
             return None
 
     def write(self, name: str, data: bytes, folder: Path) -> None:
-        """Write a small file."""
+        """Write a small file, whole or not at all; in the making it lies in ``folder``."""
         path = folder / "record"
         whole_files.write_whole(path, data)
         self._move(path, self._made(name), overwrite=True)

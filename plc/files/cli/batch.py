@@ -20,9 +20,12 @@ from plc.notice import counted
 
 if TYPE_CHECKING:
     from plc.files.audio import Progress
-    from plc.files.fill.copied import LongGap
-    from plc.files.fill.gaps import Hole, Stretch
+    from plc.files.fill.gaps import Stretch
     from plc.files.jobs import Pair
+    from plc.files.recordings import InpaintReport
+    from plc.files.streamed import ConcealReport
+
+    Filled = ConcealReport | InpaintReport
 
 STANDARD = "-"
 _DEFAULT_SUFFIX = ".wav"
@@ -101,27 +104,8 @@ class _Report(Protocol):
     def as_dict(self) -> dict[str, Any]: ...
 
 
-class _Filled(_Report, Protocol):
-    """Result of filling gaps."""
-
-    @property
-    def clipped_samples(self) -> int: ...
-
-    @property
-    def sample_rate(self) -> int: ...
-
-    @property
-    def gaps(self) -> tuple[tuple[int, int], ...]: ...
-
-    @property
-    def holes(self) -> "tuple[Hole, ...]": ...
-
-    @property
-    def long_gaps(self) -> "tuple[LongGap, ...]": ...
-
-
 R = TypeVar("R", bound=_Report)
-F = TypeVar("F", bound=_Filled)
+F = TypeVar("F", bound="Filled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +288,7 @@ class Work:
             listening.check(page, overwrite)
             check_no_source(page, [pair.source for pair in self.pairs])
 
-    def _show(self, done: "Sequence[tuple[Pair, _Filled]]", page: Path) -> None:
+    def _show(self, done: "Sequence[tuple[Pair, Filled]]", page: Path) -> None:
         """Write the page."""
         from plc.files.pages.repaired import write_page
         from plc.files.recordings import Repaired

@@ -25,7 +25,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
 
 from plc import notice
 from plc.files.containers import ogg
@@ -60,26 +59,10 @@ class _Packet:
     last: bool = False
 
 
-class _Coding(Protocol):
-    """A coding that states the samples of a packet."""
-
-    rate: int
-    skipped: int
-    headers: list[bytes]
-
-    def samples(self, before: bytes | None, packet: bytes) -> int:
-        """Return the samples that a packet adds to the ones before it."""
-
-    def silence(
-        self, before: bytes | None, behind: bytes, samples: int, least: bool
-    ) -> list[bytes]:
-        """Return packets for missing samples."""
-
-
 class _Opus:
     """Packets of Opus; the first byte states their length."""
 
-    rate = 48_000
+    rate: int = 48_000
 
     def __init__(self, headers: Sequence[bytes]) -> None:
         head = headers[0]
@@ -89,13 +72,14 @@ class _Opus:
         self.headers = [head, tags[0] if tags else _OPUS_TAGS + bytes(8)]
 
     def samples(self, before: bytes | None, packet: bytes) -> int:
+        """Return the samples that a packet adds to the ones before it."""
         count = (1, 2, 2, packet[1] & 0x3F if len(packet) > 1 else 0)[packet[0] & 3]
         return count * _frame_samples(packet[0])
 
     def silence(
         self, before: bytes | None, behind: bytes, samples: int, least: bool
     ) -> list[bytes]:
-        # Frames of no bytes: the decoder conceals them.
+        """Return packets for missing samples: frames of no bytes, which the decoder conceals."""
         like = (before or behind)[0] & 0xFC
         frame = _frame_samples(like)
         count = -(-samples // frame) if least else round(samples / frame)
@@ -132,11 +116,13 @@ class _Vorbis:
         return self._blocks[mode < len(self._long) and self._long[mode]]
 
     def samples(self, before: bytes | None, packet: bytes) -> int:
+        """Return the samples that a packet adds to the ones before it."""
         return 0 if before is None else (self._block(before) + self._block(packet)) // 4
 
     def silence(
         self, before: bytes | None, behind: bytes, samples: int, least: bool
     ) -> list[bytes]:
+        """Return packets for missing samples."""
         mode = self._long.index(min(self._long))
         # No window, no floor of any channel; of a long block its neighbours' lengths, too.
         beside = 3 << self._mode_bits + 1 if self._long[mode] else 0
@@ -146,6 +132,9 @@ class _Vorbis:
         left = samples - (self._block(before or silent) + self._block(behind)) // 4
         count = -(-left // step) if least else round(left / step)
         return first + [silent] * max(0, count)
+
+
+_Coding = _Opus | _Vorbis
 
 
 def _modes(setup: bytes) -> list[bool]:
