@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 import typer
 
 from plc.cli.errors import REFUSED, line_of
-from plc.cli.options import Loop, PacketMs, Trace
-from plc.cli.output import print_json, say
+from plc.cli.options import Content, FileMethod, Loop, Model, PacketMs, Trace
+from plc.cli.output import Quality, print_json, say
 from plc.errors import AudioFileError, PlcError
-from plc.files.cli.options import Doubtful
 from plc.notice import counted
 
 if TYPE_CHECKING:
@@ -97,6 +96,8 @@ Page = Annotated[
     typer.Option("--report", metavar="HTML", help="Write a page with the results, to listen to."),
 ]
 
+Doubtful = Annotated[bool, typer.Option("--doubtful", help="Take doubtful places for damage, too.")]
+
 
 class _Report(Protocol):
     """Result of a command on one recording."""
@@ -158,6 +159,21 @@ class Places:
             losses = TraceLosses(read_trace(trace), self.loop, path=trace)
             found += lost_gaps(pair.source, losses, self.packet_ms)
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillOptions:
+    """Options that say how gaps are filled, by the names of the library's settings."""
+
+    quality: Annotated[
+        Quality,
+        typer.Option(
+            case_sensitive=False, help="Quality; best takes several times longer than good."
+        ),
+    ] = "good"
+    method: FileMethod = "auto"
+    model: Model = "auto"
+    content: Content = "auto"
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,6 @@ from plc.cli.options import AsJson, examples, with_options
 from plc.cli.output import Overwrite
 from plc.errors import ConfigError
 from plc.files.cli import batch
-from plc.files.cli.options import FillOptions, FillSeed, Variants
 from plc.notice import counted
 
 if TYPE_CHECKING:
@@ -18,6 +17,21 @@ if TYPE_CHECKING:
     from plc.files.fill.gaps import Stretch
     from plc.files.jobs import Pair
     from plc.files.recordings import InpaintReport
+
+_Seed = Annotated[
+    int,
+    typer.Option(
+        help="Another seed, another fill by gacela; of copies, how many better places are left.",
+        min=0,
+        max=2**31 - 1,
+    ),
+]
+_Variants = Annotated[
+    int,
+    typer.Option(
+        metavar="K", help="Write K fills, of seeds from --seed on: OUT-1, OUT-2, …", min=1, max=99
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,9 +58,9 @@ def inpaint(
     sources: batch.Sources,
     target: batch.Target,
     given: batch.Places,
-    fill: FillOptions,
-    seed: FillSeed = 0,
-    variants: Variants = 1,
+    fill: batch.FillOptions,
+    seed: _Seed = 0,
+    variants: _Variants = 1,
     file_format: batch.Format = None,
     bitrate: batch.Bitrate = None,
     page: batch.Page = None,

@@ -1,5 +1,7 @@
 """The command ``plc detect``, and its findings for ``plc inpaint``."""
 
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,7 +9,6 @@ import typer
 from plc.cli.options import AsJson, examples, with_options
 from plc.cli.output import Overwrite, console, say
 from plc.files.cli import batch
-from plc.files.cli.options import SelectionOptions
 from plc.notice import counted
 from plc.restore.cli.captures import recordings_of, with_losses
 from plc.transport.cli.options import DescribedOptions
@@ -37,17 +38,43 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Files", epilog=lines)(detect)
 
 
-def selection_of(asked: SelectionOptions) -> "Selection":
-    """Return the selection that options ask for; raise ConfigError if it is impossible."""
-    from plc.restore.detect.findings import Selection
+@dataclass(frozen=True, kw_only=True)
+class SelectionOptions:
+    """Options that say which damage is asked for."""
 
-    kinds = (asked.kinds or "").split(",") if asked.kinds is not None else []
-    return Selection(
-        kinds=tuple(kind.strip() for kind in kinds),
-        min_confidence=asked.min_confidence,
-        longest_ms=asked.longest_ms,
-        doubtful=asked.doubtful,
-    )
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND,…",
+            help="Only these kinds: silence, dropout, repeat, click, alternate, invalid, lost.",
+            show_default="all",
+        ),
+    ] = None
+    min_confidence: Annotated[
+        float, typer.Option(metavar="0…1", help="Only damage of at least this confidence.")
+    ] = 0.0
+    longest_ms: Annotated[
+        float, typer.Option(metavar="MS", help="Only damage up to this long.", show_default="any")
+    ] = math.inf
+    doubtful: batch.Doubtful = False
+
+    @property
+    def given(self) -> bool:
+        """True if any chooses among findings; doubtful ones may be in labels, too."""
+        return replace(self, doubtful=False) != SelectionOptions()
+
+    @property
+    def selection(self) -> "Selection":
+        """The selection that options ask for; raises ConfigError if it is impossible."""
+        from plc.restore.detect.findings import Selection
+
+        kinds = (self.kinds or "").split(",") if self.kinds is not None else []
+        return Selection(
+            kinds=tuple(kind.strip() for kind in kinds),
+            min_confidence=self.min_confidence,
+            longest_ms=self.longest_ms,
+            doubtful=self.doubtful,
+        )
 
 
 @with_options
@@ -75,7 +102,7 @@ def detect(
     """
     from plc.restore.detect.recorded import detect_file, write_labels
 
-    selection = selection_of(asked)
+    selection = asked.selection
     with (
         recordings_of(sources, captured) as (found, lost, folder),
         batch.recordings(found, None) as work,

@@ -14,10 +14,9 @@ from plc.cli.options import AsJson, examples, with_options
 from plc.cli.output import Overwrite, print_json, say
 from plc.errors import ConfigError, printable
 from plc.files.cli import batch
-from plc.files.cli.options import FillOptions, SelectionOptions
 from plc.notice import counted
 from plc.restore.cli.captures import repair_capture
-from plc.restore.cli.detect import selection_of
+from plc.restore.cli.detect import SelectionOptions
 from plc.transport.cli.captures import among
 from plc.transport.cli.options import DescribedOptions
 
@@ -74,7 +73,7 @@ def repair(
             "--dry-run", help="Only say what would be done; with --report, a page to choose on."
         ),
     ] = False,
-    fill: FillOptions,
+    fill: batch.FillOptions,
     bitrate: batch.Bitrate = None,
     jobs: Annotated[
         int | None,
@@ -113,7 +112,7 @@ def repair(
             )
         kept = {"overwrite": overwrite, "as_json": as_json}
         settings = FillSettings(**asdict(fill))
-        repair_capture(Path(source), Path(out), captured, settings, selection_of(asked), **kept)
+        repair_capture(Path(source), Path(out), captured, settings, asked.selection, **kept)
         return
     if not source or not out:
         raise typer.BadParameter("an empty name is neither a folder nor a file")
@@ -126,9 +125,7 @@ def repair(
             "they choose among findings, but the gaps are given",
             param_hint="--kinds, --min-confidence, --longest-ms",
         )
-    repairs = RepairSettings(
-        gaps=gaps, selection=selection_of(asked), bitrate=bitrate, **asdict(fill)
-    )
+    repairs = RepairSettings(gaps=gaps, selection=asked.selection, bitrate=bitrate, **asdict(fill))
     with _bar("looking" if dry_run else "repairing") as progress:
         report = run_repair(
             source,
