@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import write_trace
+from plc.engine.trace_files import write_trace
 from plc.errors import TraceError
 from plc.transport.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, RtpPacket, Unwrapper, parse_rtp
 

@@ -8,11 +8,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.loss import gaps_of
 from plc.errors import ConfigError, TraceError
 
 Span = tuple[int, int]
 """First sample, and the one after the last."""
+
+
+def bursts_of(trace: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the bursts of a trace: int64, shape (bursts, 2), begin and end in packets."""
+    return np.flatnonzero(np.diff(trace, prepend=False, append=False)).reshape(-1, 2)
+
+
+def gaps_of(trace: NDArray[np.bool_], packet_samples: int) -> list[tuple[int, int]]:
+    """Return where a trace's bursts begin and end, in samples.
+
+    Parameters
+    ----------
+    trace : bool, shape (packets,), True = lost
+    packet_samples : int, length of a packet
+    """
+    return [(int(start), int(stop)) for start, stop in bursts_of(trace) * packet_samples]
 
 
 def lost_spans(lost: ArrayLike, samples: int, packet_samples: int) -> list[Span]:
@@ -35,7 +50,7 @@ def lost_spans(lost: ArrayLike, samples: int, packet_samples: int) -> list[Span]
     if isinstance(lost, str | bytes | Path):
         raise TraceError(
             f"lost is the text {str(lost)!r}; give a trace or gaps themselves: a file is read by "
-            "plc.engine.loss.read_trace, or by the command (plc conceal --trace)"
+            "plc.engine.trace_files.read_trace, or by the command (plc conceal --trace)"
         )
     if isinstance(lost, Sequence) and any(isinstance(each, Sequence) for each in lost):
         return merge_spans(lost, samples)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import gaps_of
-from plc.engine.spans import merge_spans
+from plc.engine.spans import gaps_of, merge_spans
 from plc.files.audio import AudioReader, Progress, report
 from plc.files.fill.copied import LongGap, Passages
 from plc.files.fill.gaps import Hole, Stretch, gaps_in_samples, tracks_of

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import LossSource, TraceLosses, gaps_of, packet_samples_of_trace, write_trace
+from plc.engine.loss import LossSource, TraceLosses
+from plc.engine.spans import gaps_of
 from plc.engine.stream.concealer import Concealer
 from plc.engine.stream.config import MAX_CHANNELS, PACKET_MS, StreamSettings, samples_of_packet
+from plc.engine.trace_files import packet_samples_of_trace, write_trace
 from plc.errors import ConfigError, TraceError
 from plc.files.audio import AudioReader, Progress, count_samples, report
 from plc.files.fill.gaps import Hole

@@ -6,8 +6,7 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from plc.engine.loss import gaps_of
-from plc.engine.spans import lost_spans
+from plc.engine.spans import gaps_of, lost_spans
 from plc.engine.stream.concealer import Concealer
 from plc.engine.stream.config import OPEN, SETTINGS, StreamSettings
 from plc.engine.stream.samples import Packet, Samples, as_signal, mask_of

@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import GilbertElliott, write_trace
+from plc.engine.loss import GilbertElliott
 from plc.engine.stream.concealer import Concealer
 from plc.engine.stream.config import samples_of_packet
+from plc.engine.trace_files import write_trace
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
 from plc.files.audio import read_audio
 from plc.files.distances import lsd_db, nmse_db

@@ -8,8 +8,8 @@ The level of a long burst falls to silence, and the first received samples are f
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import gaps_of
 from plc.engine.predict.baselines import Baseline, squared_sine
+from plc.engine.spans import gaps_of
 from plc_kernels.stream.layout import MUSIC_RATE, RECOVERY_MS
 
 # At full level for so long, then a half cosine; below 32 kHz most streams are speech.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from plc import notice
-from plc.engine.loss import gaps_of
+from plc.engine.spans import gaps_of
 from plc.errors import ConfigError
 from plc.files.tags.chunks import origin_tags
 from plc.files.writing import AudioWriter

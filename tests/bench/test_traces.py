@@ -6,7 +6,9 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from plc.engine.loss import GilbertElliott, gaps_of, read_trace
+from plc.engine.loss import GilbertElliott
+from plc.engine.spans import gaps_of
+from plc.engine.trace_files import read_trace
 from plc.errors import TraceError
 from plc_bench import traces
 from plc_bench.cli import app

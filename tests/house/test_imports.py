@@ -41,7 +41,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__main__",),
     ),
     "plc.engine": (
-        ("predict", "models", "loss"),
+        ("predict", "models", "loss", "trace_files"),
         ("spans", "runtime"),
         ("networks", "ahead"),
         ("stream",),
@@ -121,10 +121,7 @@ ENGINE: dict[str, dict[str, str]] = {
         "stream.stats": "Stats",
     },
     "files": {
-        "loss": (
-            "Bernoulli GilbertElliott LossSource TraceLosses bursts_of gaps_of "
-            "packet_samples_of_trace read_trace write_trace"
-        ),
+        "loss": "Bernoulli GilbertElliott LossSource TraceLosses",
         "models.catalogue": "available find",
         "models.kinds": "KINDS opener",
         "models.manifest": "Manifest",
@@ -136,7 +133,7 @@ ENGINE: dict[str, dict[str, str]] = {
         "predict.sides": "SIDE_RUNG bridged_along_the_pitch continued fill_between",
         "predict.similar": "MATCH_MS REACH_S SimilarPassages fast_length find_passages",
         "runtime.native": "open_network",
-        "spans": "lost_spans merge_spans",
+        "spans": "bursts_of gaps_of lost_spans merge_spans",
         "stream.concealer": "Concealer",
         "stream.concealment": "StepPrediction",
         "stream.config": (
@@ -149,6 +146,7 @@ ENGINE: dict[str, dict[str, str]] = {
         ),
         "stream.samples": "Packet Samples as_signal mask_of",
         "stream.warm": "warm_up",
+        "trace_files": "packet_samples_of_trace read_trace write_trace",
     },
     "papers": {
         "models.manifest": "Manifest",
@@ -160,7 +158,7 @@ ENGINE: dict[str, dict[str, str]] = {
         "runtime.session": "open_session",
     },
     "programs": {
-        "loss": "GilbertElliott gaps_of write_trace",
+        "loss": "GilbertElliott",
         "models.catalogue": "PAPERS available find models_folder",
         "models.kinds": "KINDS",
         "models.manifest": "Manifest",
@@ -176,14 +174,18 @@ ENGINE: dict[str, dict[str, str]] = {
         "stream.concealer": "Concealer",
         "stream.config": "samples_of_packet",
         "stream.methods": "BASELINES FILE_METHODS METHODS",
+        "spans": "gaps_of",
         "stream.warm": "AUDIO_PATH cache_folder compiled warm_up",
+        "trace_files": "write_trace",
     },
     "restore": {
         "stream.config": "RecordingConfig",
         "stream.samples": "FLOAT32 Packet Samples as_array as_signal",
     },
     "transport": {
-        "loss": "GilbertElliott LossSource TraceLosses gaps_of read_trace",
+        "loss": "GilbertElliott LossSource TraceLosses",
+        "spans": "gaps_of",
+        "trace_files": "read_trace",
         "runtime": "standing",
         "runtime.priority": "Priority Wish",
         "runtime.standing": "StandingThread",

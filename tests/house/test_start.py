@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from plc.embed.library import Library
-from plc.engine.loss import read_trace
+from plc.engine.trace_files import read_trace
 from tests.processes import ROOT, environment
 from tests.signals import tones
 

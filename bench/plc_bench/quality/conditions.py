@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from plc.engine.loss import GilbertElliott, packet_samples_of_trace, read_trace
+from plc.engine.loss import GilbertElliott
 from plc.engine.stream.config import samples_of_packet
+from plc.engine.trace_files import packet_samples_of_trace, read_trace
 from plc.errors import ConfigError, TraceError
 from plc_bench.base.corpus import clip_seed
 from plc_bench.scores.metrics import Mask

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 
 import plc
-from plc.engine.loss import write_trace
 from plc.engine.models.catalogue import find
 from plc.engine.stream.config import PREPARE, check_content
 from plc.engine.stream.methods import METHODS, RECORDING_METHODS, rung_of, stream_models
+from plc.engine.trace_files import write_trace
 from plc.errors import AudioFileError, ConfigError, unknown
 from plc_bench.base.corpus import Samples
 from plc_bench.base.pace import turns

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import bursts_of
+from plc.engine.spans import bursts_of
 from plc_bench.base.corpus import Samples
 from plc_bench.peers.base import Contender
 from plc_bench.scores import bands

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import bursts_of
+from plc.engine.spans import bursts_of
 from plc.errors import ConfigError
 from plc_bench.base.corpus import resample
 from plc_bench.scores import bands, distilled, frechet, metrics, peaq, similarity, speech

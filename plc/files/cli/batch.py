@@ -137,7 +137,8 @@ class Places:
 
     def of(self, pair: "Pair") -> "list[Stretch]":
         """Return the gaps of a recording, in seconds."""
-        from plc.engine.loss import TraceLosses, read_trace
+        from plc.engine.loss import TraceLosses
+        from plc.engine.trace_files import read_trace
         from plc.files.audio import AudioReader, count_samples
         from plc.files.marks import parse_gap, read_gaps, read_mask
         from plc.files.scratch import scratch

@@ -95,7 +95,8 @@ def losses_of(
     trace: Path | None, loop: bool, loss: float | None, burst: float | None, seed: int
 ) -> "LossSource":
     """Return the losses that options ask for, as :func:`check_losses` permits."""
-    from plc.engine.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
+    from plc.engine.loss import Bernoulli, GilbertElliott, TraceLosses
+    from plc.engine.trace_files import read_trace
 
     check_losses(trace, loss, burst)
     if trace is not None:

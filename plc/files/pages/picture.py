@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import bursts_of
+from plc.engine.spans import bursts_of
 from plc.errors import AudioFileError, MissingExtraError, why
 from plc.extras import install_command
 

@@ -234,7 +234,8 @@ def live(
     With meters on a terminal, the key c switches concealment off and on. With PulseAudio or
     PipeWire, PULSE_SOURCE and PULSE_SINK choose among their inputs and outputs (plc devices).
     """
-    from plc.engine.loss import TraceLosses, read_trace
+    from plc.engine.loss import TraceLosses
+    from plc.engine.trace_files import read_trace
     from plc.transport.live.live import LiveConfig
     from plc.transport.rtp.impair import ImpairConfig
 

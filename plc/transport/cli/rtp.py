@@ -224,7 +224,8 @@ def impair(
     as_json: AsJson = False,
 ) -> None:
     """Simulate a bad network: delay, double, reorder or lose datagrams."""
-    from plc.engine.loss import TraceLosses, read_trace
+    from plc.engine.loss import TraceLosses
+    from plc.engine.trace_files import read_trace
     from plc.transport.rtp.impair import ImpairConfig, Impairment, ImpairProxy
     from plc.transport.rtp.udp import parse_endpoint, serve
 

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plc.engine.loss import GilbertElliott, write_trace
+from plc.engine.loss import GilbertElliott
+from plc.engine.trace_files import write_trace
 from plc.errors import ConfigError, TraceError
 from plc_bench.base.corpus import clip_seed
 from plc_bench.quality.conditions import Condition

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from plc.engine.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace, write_trace
+from plc.engine.loss import Bernoulli, GilbertElliott, TraceLosses
+from plc.engine.trace_files import read_trace, write_trace
 from plc.errors import ConfigError, TraceError
 
 # Four standard errors of a mean over a trace of this length, for the loss rates used here.

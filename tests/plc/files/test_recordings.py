@@ -8,7 +8,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import conceal, inpaint, notice
-from plc.engine.loss import Bernoulli, GilbertElliott, TraceLosses, read_trace
+from plc.engine.loss import Bernoulli, GilbertElliott, TraceLosses
+from plc.engine.trace_files import read_trace
 from plc.errors import ConfigError, TraceError
 from plc.files.audio import read_audio
 from plc.files.fill.interpolate import LONGEST_REFINED_GAP

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from plc.engine.loss import read_trace
+from plc.engine.trace_files import read_trace
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
 from plc.files.audio import read_audio
 from plc.files.distances import nmse_db

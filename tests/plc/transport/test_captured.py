@@ -17,7 +17,8 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from plc.engine.loss import GilbertElliott, gaps_of
+from plc.engine.loss import GilbertElliott
+from plc.engine.spans import gaps_of
 from plc.errors import ConfigError, PlcError, TraceError
 from plc.files.tags.carried import read_tags
 from plc.programs.cli.app import app

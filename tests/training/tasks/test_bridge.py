@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 import plc
-from plc.engine.loss import GilbertElliott, gaps_of
+from plc.engine.loss import GilbertElliott
 from plc.engine.networks.flat import BRIDGE_DRAFTS
+from plc.engine.spans import gaps_of
 from plc_kernels.stream.bridge_fills import BRIDGED_BY
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB

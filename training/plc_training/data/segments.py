@@ -28,8 +28,9 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 import plc
-from plc.engine.loss import GilbertElliott, gaps_of
+from plc.engine.loss import GilbertElliott
 from plc.engine.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS
+from plc.engine.spans import gaps_of
 from plc.errors import ConfigError
 from plc.files.fill.gap_drafts import TwoSidedDraft
 from plc_bench.base.corpus import clip_seed

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.engine.loss import gaps_of
+from plc.engine.spans import gaps_of
 from plc.engine.stream.memory import StreamMemory
 from plc_kernels.stream.bridge_fills import BRIDGED_BY
 from plc_kernels.stream.gap import LINES, START

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc import Concealer
-from plc.engine.loss import GilbertElliott, gaps_of
+from plc.engine.loss import GilbertElliott
 from plc.engine.models.catalogue import find
+from plc.engine.spans import gaps_of
 from plc.engine.stream.memory import StreamMemory
 from plc.errors import ConfigError
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 pytest.importorskip("onnxruntime")
 
 from plc import conceal, inpaint
-from plc.engine.loss import gaps_of
 from plc.engine.models.catalogue import models_folder
+from plc.engine.spans import gaps_of
 from plc.engine.stream.samples import Packet
 from plc.files.fill.networks import open_gap_filler
 from plc.files.fill.spoken import SpokenGaps

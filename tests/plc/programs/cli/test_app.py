@@ -14,8 +14,9 @@ import soundfile
 from typer.testing import CliRunner
 
 from plc import METHODS
-from plc.engine.loss import GilbertElliott, read_trace, write_trace
+from plc.engine.loss import GilbertElliott
 from plc.engine.stream.methods import BASELINES, FILE_METHODS
+from plc.engine.trace_files import read_trace, write_trace
 from plc.files.audio import read_audio
 from plc.files.fill.interpolate import LONGEST_REFINED_GAP
 from plc.programs.cli.app import app
