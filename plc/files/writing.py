@@ -24,7 +24,7 @@ from plc import notice
 from plc.errors import AudioFileError, MissingExtraError, why
 from plc.files.formats import bitrates, encoder
 from plc.files.formats.ffmpeg import library
-from plc.files.formats.films import streams_beside
+from plc.files.formats.films import Film
 from plc.files.tags.carried import read_tags, write_tags
 from plc.files.tags.chunks import bytes_of
 from plc.files.tags.values import Tags
@@ -337,7 +337,9 @@ def writer_like(
 ) -> AudioWriter:
     """Return a writer that keeps a recording's coding, tags and pictures; remove old leftovers."""
     remove_leftovers(target)
-    streams = streams_beside(reader.path, reader.codec, target)
+    # A file that libsndfile reads has no codec, and no other streams.
+    beside = reader.codec and target.suffix.lower() in encoder.FORMATS
+    streams = Film.open(reader.path) if beside else None
     writer = AudioWriter(
         target,
         reader.sample_rate,
@@ -446,7 +448,7 @@ def _media(
     sample_rate: int,
     channels: int,
     bitrate: int | None,
-    film: encoder.Streams | None,
+    film: Film | None,
 ) -> encoder.MediaEncoder:
     # With a descriptor of its own: what a full disk leaves in its buffer must not reach a file
     # that is opened later under the number of ours.

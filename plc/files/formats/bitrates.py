@@ -27,27 +27,7 @@ _MP3_LEVEL_MOST = 0.999
 # All that MP3 has, from 32 kHz on and below; AC-3's.
 _MP3_STEPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MP3_LOW_STEPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_AC3_STEPS = (
-    32,
-    40,
-    48,
-    56,
-    64,
-    80,
-    96,
-    112,
-    128,
-    160,
-    192,
-    224,
-    256,
-    320,
-    384,
-    448,
-    512,
-    576,
-    640,
-)
+_AC3_STEPS = (*_MP3_STEPS, 384, 448, 512, 576, 640)
 # What FFmpeg's coder keeps to within a tenth, in bits a sample, measured with noise; it makes no
 # less than 8 kbit/s.
 _AAC_BITS, _AAC_LEAST = (1 / 3, 4.5), 8_000

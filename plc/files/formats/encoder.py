@@ -2,18 +2,18 @@
 
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc import notice
 from plc.errors import AudioFileError, why
-from plc.files.formats.ffmpeg import NAMES, OF_COPY, library
+from plc.files.formats.ffmpeg import NAMES, library
+from plc.files.formats.films import Film, describe
 from plc.files.tags.values import Tags, mime_of
 from plc.notice import counted
 
@@ -46,39 +46,13 @@ _EDITED = (".m4a", ".mp4", ".mov")
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
-class Streams(Protocol):
-    """The streams of a film, of which those beside the sound are copied."""
-
-    path: Path
-    begin_s: float
-    streams: list[Any]
-    sound: Any
-    chapters: Any
-
-    def copy_to(self, container: Any, stream: Any) -> str:
-        """Add a copy of a stream to a file; return its name if it is left out."""
-
-    def packets(self, until_s: float) -> Iterator[Any]:
-        """Yield the packets that are decoded before a time."""
-
-    def close(self) -> None:
-        """Close the film."""
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """A recording that is written anew: its coding, its bit rate, and the streams beside it."""
 
     codec: str | None
     bitrate: int | None
-    streams: Streams | None = None
-
-
-def describe(source: Any, made: Any) -> None:
-    """Give a stream the language, name and role of its source."""
-    kept = {name: value for name, value in source.metadata.items() if name.upper() not in OF_COPY}
-    made.metadata.update(kept)
-    made.disposition = source.disposition
+    streams: Film | None = None
 
 
 def coding(suffix: str, source_codec: str | None, source_subtype: str | None) -> tuple[str, str]:
@@ -119,7 +93,7 @@ class MediaEncoder:
     bitrate : int or None
         In bit/s, for a coding that has one; by default 96 kbit/s a channel.
     tags : Tags, names, values and covers
-    film : Streams or None
+    film : Film or None
         Whose other streams are copied; it is closed with this.
 
     Raises
@@ -138,7 +112,7 @@ class MediaEncoder:
         channels: int,
         bitrate: int | None,
         tags: Tags,
-        film: Streams | None,
+        film: Film | None,
     ) -> None:
         self.av = library()
         self._file, self._rate = file, sample_rate

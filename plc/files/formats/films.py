@@ -18,8 +18,7 @@ from typing import Any, Self
 
 from plc import notice
 from plc.errors import AudioFileError
-from plc.files.formats.encoder import FORMATS, describe
-from plc.files.formats.ffmpeg import is_cover, library, opened
+from plc.files.formats.ffmpeg import OF_COPY, is_cover, library, opened
 
 # Pictures that are held until it is clear in which order they are shown, of which H.264 and HEVC
 # exchange at most 16.
@@ -28,6 +27,13 @@ _HELD_PICTURES, _EXCHANGED = 64, 16
 _REORDERED = ("h264", "hevc")
 # Formats of FFmpeg that hide what lies before a film's first picture.
 _HIDING = ("mp4", "mov")
+
+
+def describe(source: Any, made: Any) -> None:
+    """Give a stream the language, name and role of its source."""
+    kept = {name: value for name, value in source.metadata.items() if name.upper() not in OF_COPY}
+    made.metadata.update(kept)
+    made.disposition = source.disposition
 
 
 class Film:
@@ -246,11 +252,3 @@ class _Order:
         # Those that lack it are decoded about in the order in which they are shown.
         rising = (stamp for stamp in free if self._last is None or stamp > self._last)
         return int(next(rising, known[-1] + step))
-
-
-def streams_beside(path: Path, codec: str | None, target: Path) -> Film | None:
-    """Return the streams beside a recording's sound that a target may hold; None: there is none.
-
-    ``codec`` is FFmpeg's name of the sound's coding; a file that libsndfile reads has none.
-    """
-    return Film.open(path) if codec and target.suffix.lower() in FORMATS else None
