@@ -183,11 +183,10 @@ def lose_file(
     losses: LossSource,
     *,
     packet_ms: float | str = PACKET_MS,
-    trace: str | Path | None = None,
     overwrite: bool = True,
     progress: Progress | None = None,
 ) -> LoseReport:
-    """Replace lost packets by silence, and write their trace.
+    """Replace lost packets by silence, and write their trace beside the target.
 
     What of the source could not be decoded, or is no number, is lost with its packets.
 
@@ -197,8 +196,6 @@ def lose_file(
     losses : LossSource, which packets are lost
     packet_ms : float or str
         Length of a packet, rounded to whole samples; or samples, as ``"352smp"``.
-    trace : str or Path, optional
-        Where the trace shall stand; by default beside the target, its suffix ``.trace``.
     overwrite : bool
         Whether a file that is there may be replaced.
     progress : callable, optional, called after each block
@@ -215,7 +212,7 @@ def lose_file(
     """
     source, target = Path(source), Path(target)
     check_target(target, source, overwrite)
-    trace_path = target.with_suffix(".trace") if trace is None else Path(trace)
+    trace_path = target.with_suffix(".trace")
     _check_trace_target(trace_path, losses, source)
     check_new(trace_path, overwrite)
     with AudioReader(source) as reader:

@@ -145,11 +145,12 @@ def test_neither_the_given_trace_nor_the_source_is_written_over(source: Path) ->
         with pytest.raises(TraceError, match=r"lossy\.trace.*is the trace that says what to lose"):
             lose_file(source, target, losses)
     with pytest.raises(TraceError, match="is the source itself"):
-        lose_file(source, target, Bernoulli(0.1).source(), trace=source)
+        lose_file(source.rename(link.with_stem("heard")), target.with_stem("heard"), losses)
+    source = link.with_stem("heard")
     assert (given.read_bytes(), source.read_bytes()) == before
     assert not target.exists()
     elsewhere = source.with_name("other.trace")
-    lose_file(source, target, TraceLosses(read_trace(given), path=given), trace=elsewhere)
+    lose_file(source, elsewhere.with_suffix(".wav"), TraceLosses(read_trace(given), path=given))
     assert read_trace(elsewhere).size == 157
 
 
