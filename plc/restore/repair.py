@@ -18,6 +18,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -334,7 +335,7 @@ def run_repair(
             done.append(Outcome(name=name, state=FAILED, reason=reason))
             if progress is not None:
                 progress(done[-1], len(done), total)
-        for _, told in as_done_on(ray, work, waiting, workers, _name):
+        for _, told in as_done_on(ray, work, waiting, workers, attrgetter("name")):
             if isinstance(told, Failure):
                 outcome = Outcome(name=told.clip, state=FAILED, reason=told.reason)
             else:
@@ -372,15 +373,11 @@ def look(job: Job) -> Outcome:
     with notice.renamed():
         try:
             with scratch() as folder:
-                source = _fetched(place(job.source), job.name, folder)
-                damage = _damage(job, source, folder)
-                result = job.result if damage.gaps_s else job.name
-                Keeper(place(job.target), job.name, job.key, job.overwrite, folder).check(result)
-                samples = damage.samples
-                samples = count_samples(source) if samples is None else samples
-                size = damage.sample_rate, samples, damage.channels
+                keeper = Keeper(place(job.target), job.name, job.key, job.overwrite, folder)
+                _, damage, told = _found(job, keeper, folder)
+                size = damage.sample_rate, damage.samples, damage.channels
                 gaps = spans_in_samples(damage.gaps_s, *size) if damage.gaps_s else ()
-                return outcome(**damage.told, result=result, samples=samples, gaps=gaps)
+                return outcome(**told, gaps=gaps)
         except PlcError as error:
             return outcome(state=FAILED, reason=notice.shown(in_a_line(error)))
 
@@ -396,12 +393,12 @@ def _fetched(files: Place | ZippedLabels, name: str, folder: Path) -> Path:
 def repair(job: Job) -> Outcome:
     """Repair one recording and keep its record: the work of a worker."""
     outcome = _timed(job)
-    sources, targets = place(job.source), place(job.target)
+    targets = place(job.target)
     with notice.renamed():
         try:
             with targets.scratch() as folder:
                 keeper = Keeper(targets, job.name, job.key, job.overwrite, folder)
-                done = outcome(**_repaired(job, sources, keeper, folder))
+                done = outcome(**_repaired(job, keeper, folder))
                 # It was called otherwise where it was sound, or had other neighbours.
                 keeper.drop({job.name, job.result, *job.others} - {done.result})
                 keeper.note(asdict(done))
@@ -410,28 +407,30 @@ def repair(job: Job) -> Outcome:
             return outcome(state=FAILED, reason=notice.shown(in_a_line(error)))
 
 
-def _repaired(job: Job, sources: Place, keeper: Keeper, folder: Path) -> dict[str, Any]:
-    """Find and fill; return the fields of the outcome."""
-    source = _fetched(sources, job.name, folder)
+def _found(job: Job, keeper: Keeper, folder: Path) -> tuple[Path, "_Damage", dict[str, Any]]:
+    """Return a recording, its damage, and fields of the outcome; raise if its result is foreign."""
+    source = _fetched(place(job.source), job.name, folder)
     damage = _damage(job, source, folder)
-    samples = damage.samples
     result = job.result if damage.gaps_s else job.name
     keeper.check(result)
-    told: dict[str, Any] = {**damage.told, "result": result}
-    made = folder / _MADE / PurePosixPath(result).name
+    return source, damage, {**damage.told, "result": result}
+
+
+def _repaired(job: Job, keeper: Keeper, folder: Path) -> dict[str, Any]:
+    """Find and fill; return the fields of the outcome."""
+    source, damage, told = _found(job, keeper, folder)
+    made = folder / _MADE / PurePosixPath(told["result"]).name
     made.parent.mkdir()
-    notice.rename(made, f"{job.target}/{result}")
+    notice.rename(made, f"{job.target}/{told['result']}")
     if not damage.gaps_s:
         _copy(source, made)
-        keeper.store(made, result)
-        length = count_samples(source) if samples is None else samples
-        return {**told, "samples": length}
+        keeper.store(made, told["result"])
+        return told
     asked = job.settings
     settings = FillSettings(asked.quality, asked.method, asked.model, content=asked.content)
     report = inpaint_file(source, made, damage.gaps_s, settings=settings, bitrate=asked.bitrate)
-    keeper.store(made, result)
-    told |= {"samples": report.samples, "gaps": report.gaps, "long_gaps": report.long_gaps}
-    return told
+    keeper.store(made, told["result"])
+    return told | {"samples": report.samples, "gaps": report.gaps, "long_gaps": report.long_gaps}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -440,7 +439,7 @@ class _Damage:
 
     sample_rate: int
     channels: int
-    samples: int | None
+    samples: int
     gaps_s: list[Stretch]
     findings: tuple[Finding, ...]
     left_out: int = 0
@@ -453,6 +452,7 @@ class _Damage:
             "state": self._state,
             "sample_rate": self.sample_rate,
             "channels": self.channels,
+            "samples": self.samples,
             "found": tuple(each.kind for each in self.findings if not each.doubt),
             "findings": self.findings,
             "left_out": self.left_out,
@@ -469,18 +469,18 @@ class _Damage:
 
 def _damage(job: Job, source: Path, folder: Path) -> _Damage:
     """Return where a recording is damaged: as the detector finds it, or as labels say."""
-    with AudioReader(source) as reader:
-        rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
     if job.settings.gaps is None:
         report = detect_file(source, selection=job.settings.selection)
         return _Damage(
-            sample_rate=rate,
-            channels=channels,
+            sample_rate=report.sample_rate,
+            channels=report.channels,
             samples=report.samples,
             gaps_s=report.gaps_s,
             findings=report.findings,
             left_out=report.left_out,
         )
+    with AudioReader(source) as reader:
+        rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
     labels = labels_at(job.settings.gaps)
     name, _ = label_of(labels, job.name)
     path = _fetched(labels, name, folder) if name else None
@@ -502,15 +502,11 @@ def _damage(job: Job, source: Path, folder: Path) -> _Damage:
     return _Damage(
         sample_rate=rate,
         channels=channels,
-        samples=samples,
+        samples=count_samples(source) if samples is None else samples,
         gaps_s=gaps_s,
         findings=findings,
         looked=bool(name),
     )
-
-
-def _name(job: Job) -> str:
-    return job.name
 
 
 def _copy(source: Path, made: Path) -> None:
