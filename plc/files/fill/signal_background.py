@@ -17,7 +17,6 @@ from plc_kernels.stream.layout import (
     FLUX_DB,
     FRAME_SAMPLES,
 )
-from plc_kernels.stream.start import forget_stream
 
 LISTEN_S = 8.0
 """Time on either side of a gap by which music is told from speech."""
@@ -49,10 +48,6 @@ class Background:
         ladders = Ladders(sample_rate, channels, packet, rungs=(_RUNG, _RUNG))
         self._memory = StreamMemory(config, StepPrediction(ladders, from_onsets=False))
         self._block = self._memory.block
-
-    def reset(self) -> None:
-        """Reset all memory."""
-        forget_stream(self._block)
 
     @property
     def flux_db(self) -> float:

@@ -163,18 +163,6 @@ def test_an_interrupted_frame_is_dropped() -> None:
     np.testing.assert_array_equal(made(interrupted), made(other))
 
 
-def test_reset_equals_new() -> None:
-    used, new = heard(syllables(1, SAMPLE_RATE + 7), seed=3), Background(1, SAMPLE_RATE, 3)
-    made(used, samples=1234)
-    used.reset()
-    assert not used.unsteady
-    assert not made(used, samples=100).any()
-    made(new, samples=100)
-    for background in (used, new):
-        background.listen(noise(5, SAMPLE_RATE).reshape(1, -1))
-    np.testing.assert_array_equal(made(used), made(new))
-
-
 def test_the_same_seed_gives_the_same_noise() -> None:
     signal = noise(1, SAMPLE_RATE)
     one, same, other = (made(heard(signal, seed=seed)) for seed in (1, 1, 2))
@@ -217,8 +205,6 @@ def test_an_eighth_of_a_second_is_loud_before_the_spectrum_has_a_say() -> None:
     assert not knows(background)
     background.listen(SYLLABLES)
     assert knows(background)
-    background.reset()
-    assert not knows(background)
 
 
 def knows(background: Background) -> bool:
