@@ -265,19 +265,14 @@ def _flush_to_zero() -> bool:
 
 
 def _real_time() -> RealTime:
-    granted, hint = _fifo_scheduler()
+    """Ask for the real-time scheduler and give it back; look at the other rights."""
+    refusal = refusal_of(Level.AUDIO)
     return RealTime(
-        fifo_scheduler=granted,
-        fifo_hint=hint,
+        fifo_scheduler=not refusal,
+        fifo_hint=f"{refusal}; {ADVICE}" if refusal else "",
         memory_lock=locks_memory(),
         flush_to_zero=_flush_to_zero(),
     )
-
-
-def _fifo_scheduler() -> tuple[bool, str]:
-    """Ask for the real-time scheduler and give it back."""
-    refusal = refusal_of(Level.AUDIO)
-    return not refusal, f"{refusal}; {ADVICE}" if refusal else ""
 
 
 def _version(distribution: str) -> str | None:

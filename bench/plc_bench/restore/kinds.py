@@ -21,7 +21,7 @@ _MORSE = {
 _TEXT = "paris de cq 50 the test is a kit sea rat "
 
 
-def _morse(s: Studio, words: float, edge_ms: float = 0.0, on: bool = True) -> Signal:
+def _morse(s: Studio, words: float, edge_ms: float = 0.0) -> Signal:
     unit = 1200.0 / words
     tone = 0.4 * s.tone(700.0)
     key: list[Signal] = []
@@ -198,8 +198,8 @@ def _sweep(s: Studio, ms: float | None = None) -> Signal:
     return made
 
 
-def _response(s: Studio, ms: float = 900.0) -> Signal:
-    made = s.decay(s.noise(ms, 0.1), 120.0)
+def _response(s: Studio) -> Signal:
+    made = s.decay(s.noise(900.0, 0.1), 120.0)
     made[: s.of(20.0)] = 0.0
     made[0], made[s.of(7.0)], made[s.of(13.0)] = 0.9, 0.4, -0.3
     return made
@@ -294,11 +294,11 @@ def _keyed(s: Studio, on_ms: tuple[float, float], off_ms: tuple[float, float]) -
     return s.joined(key())
 
 
-def _theremin(s: Studio, lowest: float = 300.0) -> Signal:
+def _theremin(s: Studio) -> Signal:
     """Return a tone that glides and wavers, and never stops."""
     t = s.time()
     line = np.interp(t, np.arange(60) * 0.9, s.rng.uniform(0.0, 1.2, 60))
-    hertz = lowest * 2.0 ** (np.convolve(line, np.hanning(s.of(300.0)), "same") * 2 / s.of(300.0))
+    hertz = 300.0 * 2.0 ** (np.convolve(line, np.hanning(s.of(300.0)), "same") * 2 / s.of(300.0))
     phase = 2 * np.pi * np.cumsum(hertz * (1.0 + 0.01 * s.tone(5.5))) / s.rate
     made: Signal = 0.3 * (np.sin(phase) + 0.3 * np.sin(2 * phase) + 0.1 * np.sin(3 * phase))
     return made
