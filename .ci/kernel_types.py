@@ -17,7 +17,6 @@ import plc
 from plc.engine.models.catalogue import find
 from plc.engine.networks.gap_spectra import GapSpectra
 from plc.engine.predict.sides import bridged_along_the_pitch
-from plc.engine.runtime import native
 from plc.engine.stream.methods import BASELINES, RECORDING_METHODS
 from plc.engine.stream.warm import warm_up
 from plc.files.audio import AudioReader
@@ -25,6 +24,7 @@ from plc.files.fill.signal_background import Background
 from plc.files.fill.signals import inpaint
 from plc.files.whole import conceal
 from plc.papers.representations.bands import Bands, octaves
+from plc.programs.doctor_networks import examine_networks
 from plc.transport.cards.card_ring import Ring
 from plc.transport.cards.rates import RateConverter
 from plc.transport.rtp.codecs import open_codec
@@ -40,7 +40,7 @@ def main() -> None:
     """Do what the module says."""
     (path,) = sys.argv[1:]
     warm_up()
-    native.warm_up()
+    examine_networks([find("speech")])
     for rate in _RATES:
         _conceal_a_second(rate)
     for name in ("speech", "music"):

@@ -40,7 +40,10 @@ COMPILING = ("test_allocation.py", "test_entry.py", "test_copies.py")
 _WARM_UP = """
 from plc.compiled import compile_beside
 from plc.engine.stream import warm
-beside = compile_beside("from plc.engine.runtime import native; native.warm_up()")
+beside = compile_beside(
+    "from plc.engine.models.catalogue import find; from plc.programs import doctor_networks;"
+    "doctor_networks.examine_networks([find('speech')])"
+)
 warm.warm_up()
 if beside is not None:
     beside.wait()

@@ -157,7 +157,7 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_for_a_network(
     """It goes back after the deadline was set, between any two readings."""
     pytest.importorskip("onnxruntime")
     released = threading.Event()
-    monkeypatch.setattr(outside, "open_outside", lambda *_, **__: _Sleeper(released))
+    monkeypatch.setattr(outside, "open_network", lambda *_, **__: _Sleeper(released))
     model = str(write_model(tmp_path, "last", drafts=("passages", "joined"), top_hz=8000.0))
     reads = jump_at = 0
 

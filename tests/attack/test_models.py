@@ -78,7 +78,7 @@ def lies(
         opened.append(_Liar(levels, checks))
         return opened[-1]
 
-    monkeypatch.setattr(outside, "open_outside", open_network)
+    monkeypatch.setattr(outside, "open_network", open_network)
     monkeypatch.setattr(inpaint_module, "open_network", open_network)
     return opened
 

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 import plc
 from plc.engine.loss import GilbertElliott
 from plc.engine.models.catalogue import find
-from plc.engine.runtime.native import open_network
-from plc.engine.runtime.onnx_network import NetworkShape
+from plc.engine.runtime.onnx_network import NetworkShape, open_network
 from plc.engine.runtime.providers import gpu_name, installed_providers
 from plc.engine.runtime.session import runtime
 from plc.errors import ConfigError, PlcError, in_a_line

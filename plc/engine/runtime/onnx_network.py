@@ -4,34 +4,20 @@
 counts failures and raises none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.models.catalogue import find
+from plc.engine.models.kinds import KINDS
 from plc.engine.models.manifest import Manifest
 from plc.engine.runtime.providers import Signature
-from plc.engine.runtime.shared import SessionReport
+from plc.engine.runtime.session import open_session
+from plc.engine.runtime.shared import BoundSession
 from plc.errors import ConfigError, in_a_line
-
-
-class Session(Protocol):
-    """A graph with fixed inputs and output: ONNX Runtime's, or kernels."""
-
-    report: SessionReport
-    inputs: list[NDArray[np.float32]]
-    output: NDArray[np.float32]
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether it runs on a GPU."""
-
-    def run(self) -> None:
-        """Compute the output."""
-
-    def cancel(self) -> None:
-        """Cancel a run in another thread, if possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +57,14 @@ class GapNetwork:
     Attributes
     ----------
     manifest : Manifest, of the model
-    report : SessionReport, where it runs
+    report : :class:`~plc.engine.runtime.shared.SessionReport`, where it runs
     batch : int, the largest one
     on_gpu : bool, whether :meth:`keep_warm` is of use
     last_error : str
         Why the last result that was not usable was not.
     """
 
-    def __init__(self, manifest: Manifest, session: Session) -> None:
+    def __init__(self, manifest: Manifest, session: BoundSession) -> None:
         self.manifest = manifest
         self.report = session.report
         self.batch = len(session.output)
@@ -146,3 +132,31 @@ class GapNetwork:
     def cancel(self) -> None:
         """Cancel a run in another thread; the run counts as failed."""
         self._session.cancel()
+
+
+def open_network(
+    model: str | Path | Manifest, shape: NetworkShape, *, providers: str | Sequence[str] = "auto"
+) -> GapNetwork:
+    """Return a network that ONNX Runtime runs: verified, bound and warm.
+
+    Parameters
+    ----------
+    model : str, Path or Manifest
+        Name of one in the package, path of a manifest (or of the ONNX file beside it), or the
+        manifest itself.
+    shape : NetworkShape, of every inference
+    providers : as for :func:`~plc.engine.runtime.session.open_session`
+
+    Raises
+    ------
+    MissingExtraError, ModelError, ConfigError
+        As for :func:`~plc.engine.runtime.session.open_session`.
+    """
+    manifest = model if isinstance(model, Manifest) else find(model)
+    if KINDS[manifest.kind].own_ports:
+        raise ConfigError(
+            f"{manifest.name} is of kind {manifest.kind}, which has other inputs: plc inpaint "
+            "opens it, and of kind context_encoder Concealer(model=...) with lookahead"
+        )
+    signature = network_signature(manifest, shape)
+    return GapNetwork(manifest, open_session(manifest, signature, providers=providers))

@@ -14,7 +14,6 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -27,9 +26,6 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 """Our names and ONNX Runtime's, the preferred first."""
-
-# Beside ONNX Runtime's module where it is built for GPUs, with or without TensorRT.
-_GPU_LIBRARY = "*onnxruntime_providers_cuda.*"
 
 Options = tuple[str, dict[str, str]]
 """A provider by ONNX Runtime's name, with its options."""
@@ -74,15 +70,6 @@ def tensorrt_options(folder: Path, signature: Signature, graph: bool) -> Options
         "trt_profile_max_shapes": profile,
         "trt_profile_opt_shapes": profile,
     }
-
-
-def gpu_installed() -> bool:
-    """Return True if the installed ONNX Runtime has a GPU's provider; loads nothing."""
-    with contextlib.suppress(ValueError):  # of a module that states no place
-        spec = find_spec("onnxruntime")
-        folders = spec.submodule_search_locations if spec is not None else None
-        return any(any(Path(each, "capi").glob(_GPU_LIBRARY)) for each in folders or ())
-    return False
 
 
 def installed_providers(ort: ModuleType) -> list[str]:

@@ -25,11 +25,11 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +40,7 @@ from plc.engine.runtime.providers import Signature
 from plc.errors import ModelError
 
 KEPT_BYTES = 16 << 20
-"""Of ONNX files whose sessions stay open without a user; those in the package have 11 MB."""
-
-Key = Hashable
-"""SHA-256 of the ONNX file, and whatever else two sessions of it differ by."""
+"""Of ONNX files whose sessions stay open without a user; those in the package have 18 MB."""
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -155,29 +152,17 @@ class BoundSession:
         self._options.terminate = True
 
 
-class Sized(Protocol):
-    """Something opened from an ONNX file."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of the file."""
-        ...
-
-
-Opened = TypeVar("Opened", bound=Sized)
-
-
-class SharedSessions(Generic[Opened]):
-    """The sessions of a process; every method is for any thread."""
+class SharedSessions:
+    """The sessions of a process, by the SHA-256 of their files; every method is for any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._used: weakref.WeakValueDictionary[Key, Opened]
+        self._used: weakref.WeakValueDictionary[str, OpenSession]
         self._used = weakref.WeakValueDictionary()
-        self._recent: OrderedDict[Key, Opened] = OrderedDict()
-        self._opening: dict[Key, threading.Lock] = {}
+        self._recent: OrderedDict[str, OpenSession] = OrderedDict()
+        self._opening: dict[str, threading.Lock] = {}
 
-    def get(self, key: Key, open_session: Callable[[], Opened]) -> Opened:
+    def get(self, key: str, open_session: Callable[[], OpenSession]) -> OpenSession:
         """Return the session of ``key``, opened at first use; errors pass through.
 
         Threads that ask for the same one wait for the first of them to open it.
@@ -192,12 +177,12 @@ class SharedSessions(Generic[Opened]):
                 with self._lock:
                     self._opening.pop(key, None)
 
-    def find(self, key: Key) -> Opened | None:
+    def find(self, key: str) -> OpenSession | None:
         """Return the session of ``key`` if it is open."""
         with self._lock:
             return self._used.get(key)
 
-    def _keep(self, key: Key, shared: Opened) -> Opened:
+    def _keep(self, key: str, shared: OpenSession) -> OpenSession:
         """Note a session as used last; drop the oldest ones."""
         dropped = []  # so that they are closed outside the lock
         with self._lock:
@@ -209,12 +194,12 @@ class SharedSessions(Generic[Opened]):
         dropped.clear()
         return shared
 
-    def all(self) -> list[Opened]:
+    def all(self) -> list[OpenSession]:
         """Return the open sessions."""
         return [shared for ref in self._used.valuerefs() if (shared := ref()) is not None]
 
 
-sessions: SharedSessions[OpenSession] = SharedSessions()
+sessions = SharedSessions()
 _of_parents: list[OpenSession] = []
 """Of a parent: a thread of it may have been inside, so they are never closed here."""
 

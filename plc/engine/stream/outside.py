@@ -26,8 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.compiled import DirectCall
-from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
-from plc.engine.runtime.session import open_session
+from plc.engine.runtime.onnx_network import (
+    GapNetwork,
+    NetworkShape,
+    network_signature,
+    open_network,
+)
 from plc.engine.runtime.worker import ANSWER_BY, NO_TICKET, NetworkCounters, Result, StreamContext
 from plc_kernels.stream import fills, layout, preparation
 from plc_kernels.stream.gap import FILLED, LOST, NETS, SPECTRA
@@ -51,20 +55,14 @@ Asking = tuple[NDArray[np.int64], NetworkCounters | None]
 whose only stream it is."""
 
 
-def open_outside(manifest: "Manifest", shape: NetworkShape, provider: str) -> GapNetwork:
-    """Return a network that a provider of ONNX Runtime runs."""
-    signature = network_signature(manifest, shape)
-    return GapNetwork(manifest, open_session(manifest, signature, providers=provider))
-
-
 class Batches:
     """A network opened for several sizes of batches; a run is by the least that has room."""
 
-    def __init__(self, manifest: "Manifest", shape: NetworkShape, provider: str) -> None:
-        first = open_outside(manifest, shape, provider)
+    def __init__(self, manifest: "Manifest", shape: NetworkShape, *, providers: str) -> None:
+        first = open_network(manifest, shape, providers=providers)
         sizes = _GPU_SIZES if first.on_gpu else _CPU_SIZES
         shapes = (replace(shape, batch=shape.batch * streams) for streams in sizes)
-        more = (open_outside(manifest, each, provider) for each in shapes)
+        more = (open_network(manifest, each, providers=providers) for each in shapes)
         self._opened = (first, *more)
         self.on_gpu = first.on_gpu
 
@@ -94,8 +92,8 @@ class _Network:
     ) -> None:
         rate = context.sample_rate
         shape = NetworkShape(manifest.bins(rate), manifest.frames(rate), context.channels)
-        opener, streams = (Batches, MOST_STREAMS) if context.many else (open_outside, 1)
-        open_it = partial(opener, manifest, shape, context.provider)
+        opener, streams = (Batches, MOST_STREAMS) if context.many else (open_network, 1)
+        open_it = partial(opener, manifest, shape, providers=context.provider)
         signature = network_signature(manifest, replace(shape, batch=streams * shape.batch))
         self.name = manifest.name
         self.net = NETS[of]
@@ -104,7 +102,7 @@ class _Network:
         self.ahead: GapNetwork | None = None
         """For the thread that prepares."""
         if prepares:
-            self.ahead = open_outside(manifest, shape, context.provider)
+            self.ahead = open_network(manifest, shape, providers=context.provider)
         self._channels = context.channels
         self._spectra, self._lost = (np.zeros(size, np.float32) for _, size in signature.inputs)
         self._filled = np.zeros(signature.output[1], np.float32)

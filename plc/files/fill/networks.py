@@ -16,7 +16,7 @@ from plc.engine.networks.gap_filler import GapFiller, Hints, check_kind, find_mo
 from plc.engine.networks.gap_spectra import GapSpectra
 from plc.engine.predict.contour_model import contour_model
 from plc.engine.predict.sides import continued
-from plc.engine.runtime.native import open_network
+from plc.engine.runtime.onnx_network import open_network
 from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
 from plc.files.fill.gap_drafts import Found, TwoSidedDraft
 

@@ -8,12 +8,11 @@ import pytest
 from plc.engine.models.catalogue import find
 from plc.engine.models.manifest import Manifest
 from plc.engine.runtime.attempts import TELLS
-from plc.engine.runtime.native import NATIVE, open_network
-from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape
+from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, open_network
 from plc.errors import ModelError
 from plc.extras import install_command
 from plc.jsonable import to_json
-from plc.programs.doctor_networks import NetworkHealth, examine_networks, network_facts
+from plc.programs.doctor_networks import NATIVE, NetworkHealth, examine_networks, network_facts
 from tests.plc.tiny_models import write_model
 
 pytest.importorskip("onnxruntime")

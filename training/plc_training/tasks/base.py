@@ -15,8 +15,7 @@ from msgspec import Meta, Struct
 from torch import Tensor, nn
 
 from plc.engine.models.manifest import CONTENTS, Manifest
-from plc.engine.runtime.native import open_network
-from plc.engine.runtime.onnx_network import NetworkShape, network_signature
+from plc.engine.runtime.onnx_network import NetworkShape, network_signature, open_network
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.shared import BoundSession
 from plc.errors import ConfigError, ModelError

@@ -247,7 +247,7 @@ def test_a_gpu_has_few_sizes_and_is_kept_warm_between_losses(
 
         on_gpu = True
 
-        def __init__(self, manifest: Manifest, shape: NetworkShape, _: str) -> None:
+        def __init__(self, manifest: Manifest, shape: NetworkShape, **_: str) -> None:
             self.batch = shape.batch
             self._out = np.zeros(network_signature(manifest, shape).output[1], np.float32)
             opened.append(shape.batch)
@@ -260,7 +260,7 @@ def test_a_gpu_has_few_sizes_and_is_kept_warm_between_losses(
 
         def cancel(self) -> None: ...
 
-    monkeypatch.setattr(outside, "open_outside", OnGpu)
+    monkeypatch.setattr(outside, "open_network", OnGpu)
     monkeypatch.setattr(worker, "KEEP_WARM_S", 0.0)
     packets = _signals()
     with ConcealerPool() as pool:

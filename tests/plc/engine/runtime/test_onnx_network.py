@@ -8,8 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from plc.engine.models.manifest import Manifest
-from plc.engine.runtime.native import open_network
-from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, network_signature
+from plc.engine.runtime.onnx_network import (
+    GapNetwork,
+    NetworkShape,
+    network_signature,
+    open_network,
+)
 from plc.errors import ConfigError, ModelError
 from tests.plc.tiny_models import BEFORE, onnx, write_bytes, write_model
 

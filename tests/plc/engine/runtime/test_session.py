@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from plc.engine.runtime import session, shared
-from plc.engine.runtime.native import open_network
-from plc.engine.runtime.onnx_network import NetworkShape
+from plc.engine.runtime.onnx_network import NetworkShape, open_network
 from plc.engine.runtime.providers import (
     PROVIDERS,
     Signature,
     cuda_options,
-    gpu_installed,
     installed_providers,
     tensorrt_options,
     wanted_providers,
@@ -54,23 +52,6 @@ def test_the_real_wheels_providers_are_in_our_order() -> None:
     assert found[-1] == "cpu"
     assert found == wanted_providers(ort, "auto")
     assert found == [name for name in PROVIDERS if name in found]
-
-
-@pytest.mark.parametrize("gpu", [True, False])
-def test_a_wheel_for_gpus_is_known_by_its_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool
-) -> None:
-    (tmp_path / "capi").mkdir()
-    (tmp_path / "capi" / "libonnxruntime_providers_shared.so").touch()
-    if gpu:
-        (tmp_path / "capi" / "libonnxruntime_providers_cuda.so").touch()
-    found = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr("plc.engine.runtime.providers.find_spec", lambda name: found)
-    assert gpu_installed() == gpu
-
-
-def test_the_installed_wheel_has_a_gpus_library_if_it_says_so() -> None:
-    assert gpu_installed() == ("cuda" in installed_providers(ort))
 
 
 def test_a_provider_that_is_silently_replaced_is_not_used(

@@ -10,8 +10,7 @@ import pytest
 
 from plc.engine.models.onnx_file import GraphSummary
 from plc.engine.runtime import shared
-from plc.engine.runtime.native import open_network
-from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape
+from plc.engine.runtime.onnx_network import GapNetwork, NetworkShape, open_network
 from plc.engine.runtime.shared import BoundSession, OpenSession, SharedSessions
 from plc.errors import ModelError
 from tests.plc.tiny_models import write_model
@@ -23,8 +22,8 @@ OTHER_SHAPE = NetworkShape(bins=9, frames=10)
 
 
 @pytest.fixture(autouse=True)
-def sessions(monkeypatch: pytest.MonkeyPatch) -> SharedSessions[OpenSession]:
-    made: SharedSessions[OpenSession] = SharedSessions()
+def sessions(monkeypatch: pytest.MonkeyPatch) -> SharedSessions:
+    made = SharedSessions()
     monkeypatch.setattr(shared, "sessions", made)
     return made
 
@@ -68,7 +67,7 @@ def test_a_file_that_was_replaced_is_another_network(tmp_path: Path) -> None:
     assert second.manifest.sha256 != first.manifest.sha256
 
 
-def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions[OpenSession]) -> None:
+def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions) -> None:
     half = shared.KEPT_BYTES // 2
     used = sessions.get("used", lambda: fake(shared.KEPT_BYTES))
     for name in ("a", "b", "c"):
@@ -84,7 +83,7 @@ def test_what_nobody_uses_is_kept_while_it_is_small(sessions: SharedSessions[Ope
     assert sessions.find("c") is None
 
 
-def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions[OpenSession]) -> None:
+def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions) -> None:
     together = threading.Barrier(8)
     opened: list[int] = []
     got: list[OpenSession] = []
@@ -106,7 +105,7 @@ def test_threads_that_ask_at_once_open_it_once(sessions: SharedSessions[OpenSess
     assert len(set(map(id, got))) == 1
 
 
-def test_one_that_cannot_be_opened_is_tried_again(sessions: SharedSessions[OpenSession]) -> None:
+def test_one_that_cannot_be_opened_is_tried_again(sessions: SharedSessions) -> None:
     def refuse() -> OpenSession:
         raise RuntimeError("not now")
 

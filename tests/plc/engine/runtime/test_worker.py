@@ -620,8 +620,7 @@ def test_a_worker_that_may_not_give_way_works_as_well(
 def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     from plc.engine.models.manifest import Manifest
-    from plc.engine.runtime.native import open_network
-    from plc.engine.runtime.onnx_network import NetworkShape, network_signature
+    from plc.engine.runtime.onnx_network import NetworkShape, network_signature, open_network
     from tests.plc.tiny_models import BEFORE, write_model
 
     manifest = Manifest.read(write_model(tmp_path, "root"))

@@ -81,7 +81,7 @@ def _with(
     clock: Callable[[], float] = lambda: 0.0,
 ) -> Concealer:
     """Return a stream whose networks fail."""
-    monkeypatch.setattr(outside, "open_outside", lambda *_, **__: _Network(fault, on_gpu))
+    monkeypatch.setattr(outside, "open_network", lambda *_, **__: _Network(fault, on_gpu))
     # A clock that stands still: rungs do not depend on the machine, and what is not there at
     # once is late when the wait of the budget ends.
     return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=clock, prepare="never")
@@ -262,7 +262,7 @@ def test_whatever_a_network_makes_there_is_no_click(
     sine = (0.5 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE))).astype(np.float32)
     trace = np.zeros(100, bool)
     trace[50:54] = True
-    monkeypatch.setattr(outside, "open_outside", lambda *_, **__: _Network(_silence))
+    monkeypatch.setattr(outside, "open_network", lambda *_, **__: _Network(_silence))
     concealer = Concealer(RATE, 1, PACKET, model=_of_speech(tmp_path), budget_ms=float("inf"))
     packets = sine.reshape(-1, PACKET, 1)
     out = [
@@ -442,7 +442,7 @@ def test_what_cannot_be_opened_is_an_error(
     def refuse(*_: object, **__: object) -> Any:
         raise error
 
-    monkeypatch.setattr(outside, "open_outside", refuse)
+    monkeypatch.setattr(outside, "open_network", refuse)
     for budget_ms in (5.0, float("inf")):
         with pytest.raises(type(error), match=str(error)):
             Concealer(RATE, 1, PACKET, provider="cpu", budget_ms=budget_ms)
