@@ -83,6 +83,17 @@ def play_everything(stream: Stream) -> None:
             stream.push(packet)
 
 
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_nothing_is_allocated_whatever_a_stream_plays(lookahead: int) -> None:
+    rtsys = pytest.importorskip("numba.core.runtime.nrt").rtsys
+    stream = Stream(settings_of(8000, 1, 83, lookahead))
+    play_everything(stream)
+    before, steps = rtsys.get_allocation_stats().alloc, stream.steps
+    play_everything(stream)
+    # numba itself makes one small header for each array handed over from Python.
+    assert rtsys.get_allocation_stats().alloc - before == 2 * (stream.steps - steps)
+
+
 @examples(20, few=6)
 @given(
     rate=st.sampled_from([8000, 16_000, 44_100]),
