@@ -12,7 +12,7 @@ import soundfile
 
 from plc.errors import AudioFileError, PlcError
 from plc.files import writing
-from plc.files.audio import AudioReader, read_audio
+from plc.files.audio import AudioReader
 from plc.files.containers import riff
 from plc.files.formats import mp3_frames
 from plc.files.writing import AudioWriter, tags_of
@@ -190,21 +190,6 @@ def test_audio_beyond_4_gb_is_read_to_its_end(
     with AudioReader(path) as reader:
         assert reader.samples == LONG // 2
         assert len(next(reader.stream(1000))) == 1000
-
-
-@pytest.mark.parametrize("how", ["commit", "salvage"])
-def test_a_recording_that_passes_the_limit_of_wav_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
-    monkeypatch.setattr(writing, "_WAV_BYTES_MAX", 100_000)
-    path = tmp_path / "a.wav"
-    signal = np.random.default_rng(1).uniform(-0.5, 0.5, (80_000, 1)).astype(np.float32)
-    writer = AudioWriter(path, RATE, 1, "FLOAT")
-    for start in range(0, len(signal), 1000):
-        writer.write(signal[start : start + 1000])
-    getattr(writer, how)()
-    assert path.read_bytes()[:4] == b"RF64"
-    np.testing.assert_array_equal(read_audio(path)[0], signal)
 
 
 def test_a_file_that_grows_beyond_what_was_told_is_refused_before_it_is_damaged(

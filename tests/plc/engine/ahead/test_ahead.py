@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import example, given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import plc
@@ -30,10 +28,9 @@ from plc.engine.loss import GilbertElliott
 from plc.engine.stream.dependencies import Dependencies
 from plc.errors import ConfigError
 from plc_kernels.stream import layout
-from tests.examples import examples
 from tests.kernels.stream.test_fills import music, speech
 from tests.processes import environment
-from tests.signals import content, nmse_db, tones, voice
+from tests.signals import nmse_db, tones, voice
 
 RATE = 16_000
 PACKET = 160
@@ -108,67 +105,6 @@ def test_with_time_it_plays_what_a_stream_without_a_limit_does(
         packet_samples=packet,
         method=method,
     )
-
-
-@examples(200, few=3)
-@given(
-    rate=st.sampled_from([8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 192_000]),
-    channels=st.integers(1, 2),
-    packet_ms=st.one_of(st.sampled_from([1, 5, 20]), st.floats(1, 120)),
-    pooled=st.booleans(),
-    method=st.sampled_from(["auto", "ar"]),
-    kind=st.sampled_from(["speech", "music", "tones", "noise"]),
-    loss=st.floats(0.02, 0.6),
-    seed=st.integers(0, 1000),
-)
-@example(44_100, 1, 5, True, "auto", "speech", 0.2, 1)  # 220 of 220.5 samples: no packet waits
-@example(44_100, 1, 5, False, "auto", "speech", 0.2, 1)
-@example(16_000, 1, 2.5, False, "auto", "tones", 0.6, 29)  # passages weigh less, and nothing
-@example(22_050, 1, 5, False, "auto", "noise", 0.6, 316)
-def test_what_is_prepared_is_what_is_played_without(
-    rate: int,
-    channels: int,
-    packet_ms: float,
-    pooled: bool,
-    method: str,
-    kind: str,
-    loss: float,
-    seed: int,
-) -> None:
-    n = max(int(rate * packet_ms / 1000), min(32, rate // 1000))
-    count = max(int(1.5 * 48_000 / max(rate, 48_000) * rate / n), 12)
-    packets = content(kind, rate, count * n, channels).reshape(count, n, channels)
-    lost = np.random.default_rng(seed).random(count) < loss
-    lost[0] = False
-    settings: dict[str, Any] = {
-        "sample_rate": rate,
-        "channels": channels,
-        "packet_samples": n,
-        "method": method,
-    }
-    play = _play_pooled if pooled else _play_alone
-    expected = play(settings, packets, lost, False)
-    np.testing.assert_array_equal(play(settings, packets, lost, True), expected)
-
-
-def _play_alone(
-    settings: dict[str, Any], packets: NDArray[np.float32], lost: Trace, prepares: bool
-) -> NDArray[Any]:
-    how: dict[str, Any] = {"prepare": "always"} if prepares else {"budget_ms": math.inf}
-    with Concealer(**settings, **how) as concealer:
-        return _play(concealer, packets, lost, wait=prepares)
-
-
-def _play_pooled(
-    settings: dict[str, Any], packets: NDArray[np.float32], lost: Trace, prepares: bool
-) -> NDArray[Any]:
-    with plc.ConcealerPool() as pool:
-        ids = pool.open(1, **settings)
-        out = []
-        for packet, gone in zip(packets[:, None], lost, strict=True):
-            out.append(pool.push(ids, packet, np.array([not gone])))
-            assert not prepares or pool.prepare(math.inf) >= 0
-        return np.concatenate(out)
 
 
 def test_music_behind_speech_that_lasted_is_concealed_as_without_a_limit() -> None:

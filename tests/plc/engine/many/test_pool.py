@@ -51,34 +51,6 @@ def losses(streams: int) -> NDArray[np.bool_]:
     return arrived
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int16])
-@pytest.mark.parametrize(("lookahead", "threads"), [(0, 1), (2, 3)])
-def test_each_stream_plays_what_it_plays_alone(dtype: type, lookahead: int, threads: int) -> None:
-    streams = 5
-    packets, arrived = packets_of(streams, dtype), losses(streams)
-    pool = ConcealerPool(threads)
-    ids = pool.open(
-        streams,
-        sample_rate=RATE,
-        packet_samples=PACKET,
-        lookahead=lookahead,
-        method=BURG,
-        seed=7,
-    )
-    alone = [Concealer(RATE, 1, PACKET, lookahead, method=BURG, seed=7 + k) for k in range(streams)]
-    for tick in range(TICKS):
-        played = pool.push(ids, packets[tick], arrived[tick])
-        assert played.dtype == dtype
-        for k, one in enumerate(alone):
-            expected = one.push(packets[tick, k] if arrived[tick, k] else None)
-            if dtype is np.float32 or tick > 0:
-                np.testing.assert_array_equal(played[k], expected)
-    for stats, one in zip(pool.stats(ids), alone, strict=True):
-        assert stats.concealed_samples == one.stats.concealed_samples
-        assert stats.concealment_events == one.stats.concealment_events
-    pool.close()
-
-
 FORMATS: tuple[dict[str, Any], ...] = (
     {"sample_rate": 16_000, "packet_samples": 160, "method": "burg:5/30"},
     {"sample_rate": 8_000, "packet_samples": 64, "channels": 2, "method": "burg:4/20"},
@@ -635,19 +607,6 @@ def test_a_burst_that_was_spared_has_no_network_later(monkeypatch: pytest.Monkey
         made[budget_ms] = pool.stats(ids)[0].rung_samples["network:speech"]
     assert made[0.0] == 0
     assert made[np.inf] > 0
-
-
-@pytest.mark.parametrize("lookahead", [0, 1, 3])
-def test_without_time_no_burst_has_more_than_the_cheapest_prediction(
-    lookahead: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    costing(monkeypatch, 0.1, 1.0)
-    pool = ConcealerPool()
-    ids = pool.open(1, **FORMAT, method="auto", model="ar", lookahead=lookahead)
-    for tick, packet in enumerate(packets_of(1)):
-        pool.push(ids, packet, np.array([tick % 5 > 0]), budget_ms=0.0)
-    (stats,) = pool.stats(ids)
-    assert stats.rung_samples["ar:0.5/4"] == stats.concealed_samples > 0
 
 
 @pytest.mark.parametrize("lookahead", [0, 1])

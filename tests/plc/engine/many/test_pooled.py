@@ -18,7 +18,6 @@ from plc.engine.runtime import worker
 from plc.engine.runtime.onnx_network import NetworkShape, network_signature
 from plc.engine.stream import outside
 from plc.engine.stream.outside import Batches, OutsideNetworks
-from plc.errors import ConfigError
 from tests.signals import tones, voice
 
 RATE, PACKET, STREAMS, TURNS = 16_000, 320, 8, 60
@@ -229,11 +228,6 @@ def test_the_threads_of_a_format_end_with_its_streams() -> None:
     assert pool.prepare(10.0) == 0
     pool.close(ids)
     assert [each.state for each in workers] == ["closed"]
-
-
-def test_a_provider_that_is_unknown_is_refused() -> None:
-    with pytest.raises(ConfigError, match="provider is 'abacus'"):
-        ConcealerPool().open(1, **(FORMAT | {"provider": "abacus"}))
 
 
 def test_a_gpu_has_few_sizes_and_is_kept_warm_between_losses(

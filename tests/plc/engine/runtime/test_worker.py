@@ -9,7 +9,6 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -614,29 +613,4 @@ def test_a_worker_that_may_not_give_way_works_as_well(
     worker = start(Fake())
     out = empty()
     assert worker.collect(worker.submit(*gap(3.0)), NO_HURRY_S, out) is Result.DONE
-    worker.close(PATIENCE_S)
-
-
-def test_a_network_runs_in_the_thread_that_opened_it(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    from plc.engine.models.manifest import Manifest
-    from plc.engine.runtime.onnx_network import NetworkShape, network_signature, open_network
-    from tests.plc.tiny_models import BEFORE, write_model
-
-    manifest = Manifest.read(write_model(tmp_path, "root"))
-    shape = NetworkShape(bins=9, frames=8)
-    worker = NetworkWorker(
-        lambda: open_network(manifest, shape),
-        network_signature(manifest, shape),
-        Clock(),
-    )
-    worker.wait_until_open(PATIENCE_S)
-    rng = np.random.default_rng(0)
-    spectra = rng.random((1, 1, 2, 9, 8), np.float32)
-    lost = np.ones((1, 8), np.float32)
-    out = np.zeros((1, 2, 9, 8 - BEFORE), np.float32)
-    assert worker.collect(worker.submit(spectra, lost), NO_HURRY_S, out) is Result.DONE
-    np.testing.assert_allclose(out, np.sqrt(spectra[:, 0, :, :, BEFORE:]), rtol=1e-6)
-    assert worker.collect(worker.submit(-spectra, lost), NO_HURRY_S, out) is Result.FAILED
-    assert "NaN" in worker.last_error
     worker.close(PATIENCE_S)

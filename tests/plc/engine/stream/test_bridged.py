@@ -169,26 +169,6 @@ def test_a_late_answer_leaves_the_bridge_and_then_none_is_asked(tmp_path: Path) 
     assert concealer.stats.network.network_off > 0
 
 
-def test_bridges_that_take_too_long_are_left_for_a_while(tmp_path: Path) -> None:
-    concealer = _stream(write_bridge(tmp_path), Result.DONE)
-    worker, outside = _network(concealer).worker, concealer._method.outside
-    packets = tones(31, RATE, 40 * RATE)
-    trace = np.zeros(packets.size // PACKET, bool)
-    trace[50::20] = True
-    asked: list[int] = []
-
-    def slow() -> None:
-        if worker.asked > len(asked) and len(asked) < 3:
-            asked.append(worker.asked)
-            assert outside is not None
-            outside.took(late=True)
-
-    _play(concealer, trace, packets, slow)
-    assert asked == [1, 2, 3]  # two, then one that was tried later
-    assert worker.asked > 3
-    assert concealer.describe()["networks"]["speech, bridged"]["state"] == "on"
-
-
 def test_whatever_it_makes_there_is_no_click(tmp_path: Path) -> None:
     """Silence in place of tones: both edges are blended."""
     concealer = _stream(write_bridge(tmp_path), Result.DONE)

@@ -162,18 +162,6 @@ def test_a_network_that_sleeps_is_not_waited_for(
     concealer.close()
 
 
-@pytest.mark.usefixtures("patient")
-def test_a_network_that_throws_is_replaced_by_the_draft(
-    monkeypatch: pytest.MonkeyPatch, model: str, ladder: NDArray[Any]
-) -> None:
-    concealer = _with(monkeypatch, model, _throw)
-    assert _as_good(_play(concealer), ladder)
-    assert concealer.stats.network.network_late == 0
-    assert concealer.stats.network.network_failed >= 2
-    assert concealer.stats.network.network_off > 0
-    concealer.close()
-
-
 def test_one_that_throws_is_noticed_where_no_packet_comes_to_hear_of_it(
     monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:

@@ -2,10 +2,8 @@
 
 import hmac
 import json
-import multiprocessing
 import struct
 from functools import cache
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -227,37 +225,3 @@ def test_streams_beyond_the_limit_are_not_restored() -> None:
     with pytest.raises(CapacityError):
         pool.restore([of_a_stream()] * 3, KEY)
     assert len(pool) == 0
-
-
-def serve(connection: Connection, packets: NDArray[np.float32], arrived: NDArray[np.bool_]) -> None:
-    """Serve streams, and tell after each half second how they stand, until killed."""
-    pool = ConcealerPool()
-    ids = pool.open(packets.shape[1], **FORMAT)
-    for tick, (packet, there) in enumerate(zip(packets, arrived, strict=True), 1):
-        played = pool.push(ids, packet, there)
-        if tick % 25 == 0:
-            connection.send((tick, pool.snapshot(ids, KEY), played))
-            connection.recv()
-
-
-def test_streams_of_a_worker_that_is_killed_go_on_elsewhere() -> None:
-    packets = packets_of(4)
-    arrived = losses(len(packets), 4)
-    here, theirs = multiprocessing.get_context("spawn").Pipe()
-    worker = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(theirs, packets, arrived), daemon=True
-    )
-    worker.start()
-    for _ in range(3):
-        assert here.poll(240.0)
-        tick, told, _ = here.recv()
-        if tick < 75:
-            here.send(None)
-    worker.kill()
-    worker.join()
-    undisturbed, other = ConcealerPool(), ConcealerPool()
-    ids, moved = undisturbed.open(4, **FORMAT), other.restore(told, KEY)
-    for k, (packet, there) in enumerate(zip(packets, arrived, strict=True)):
-        expected = undisturbed.push(ids, packet, there)
-        if k >= tick:
-            np.testing.assert_array_equal(other.push(moved, packet, there), expected)
