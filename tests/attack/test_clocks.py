@@ -3,19 +3,15 @@
 import math
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from plc import Concealer
-from plc.engine.stream import outside
 from plc.transport.cards.devices import DevicePort
 from plc.transport.live.ends import NetworkSource, PlayClock
 from plc.transport.live.live import LiveConfig, LiveEngine
@@ -30,7 +26,6 @@ from plc.transport.rtp.udp import Endpoint
 from tests.examples import some
 from tests.plc import configs
 from tests.plc.fake_devices import FakeBackend, card
-from tests.plc.tiny_models import write_model
 from tests.signals import tones
 
 RATE = 16_000
@@ -127,73 +122,6 @@ def test_after_a_jump_the_ladder_is_climbed_again(name: str) -> None:
         made += [concealer._method.name] * (k % 10 == 9)
         now += 1
     assert made[-1] == best
-
-
-class _Sleeper:
-    """A network that answers only while it is let."""
-
-    last_error = ""
-    on_gpu = False
-
-    def __init__(self, released: threading.Event) -> None:
-        self._released = released
-
-    def run(
-        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> bool:
-        self._released.wait(PATIENCE_S)
-        out[:] = 0.0
-        return True
-
-    def keep_warm(self) -> None: ...
-
-    def cancel(self) -> None: ...
-
-
-@pytest.mark.parametrize("turned", ["back", "NaN", "infinite"])
-def test_a_clock_that_is_set_back_makes_nobody_wait_for_a_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turned: str
-) -> None:
-    """It goes back after the deadline was set, between any two readings."""
-    pytest.importorskip("onnxruntime")
-    released = threading.Event()
-    monkeypatch.setattr(outside, "open_network", lambda *_, **__: _Sleeper(released))
-    model = str(write_model(tmp_path, "last", drafts=("passages", "joined"), top_hz=8000.0))
-    reads = jump_at = 0
-
-    def clock() -> float:
-        nonlocal reads
-        reads += 1
-        now_s = time.perf_counter()
-        if not jump_at or reads < jump_at:
-            return now_s
-        return {"back": now_s - HOUR_S, "NaN": math.nan, "infinite": math.inf}[turned]
-
-    signal = tones(3, RATE, 60 * BLOCK).reshape(-1, BLOCK, 1)
-    longest_s = 0.0
-    asked = 0
-    for after in range(1, 25):
-        jump_at = 0
-        released.set()
-        concealer = Concealer(
-            RATE, 1, BLOCK, model=model, budget_ms=20.0, clock=clock, prepare="never"
-        )
-        assert concealer.describe()["networks"]["music"]["state"] == "on"
-        for packet in signal:
-            concealer.push(packet)
-        released.clear()
-        jump_at = reads + after
-        try:
-            for _ in range(4):
-                began_s = time.perf_counter()
-                assert np.isfinite(concealer.push(None)).all()
-                longest_s = max(longest_s, time.perf_counter() - began_s)
-        finally:
-            released.set()
-        asked += concealer.stats.network.network_runs
-        concealer.close()
-    assert asked
-    assert longest_s < 2.0
 
 
 # ---- streams from the network --------------------------------------------------------------------

@@ -32,8 +32,6 @@ class StandingThread:
     turn : callable
         Does one turn, and returns within seconds.
     stuck_s : float, a turn that takes longer hangs
-    tell : callable
-        Takes a line about the first exception.
 
     Attributes
     ----------
@@ -42,20 +40,12 @@ class StandingThread:
     faults : int, turns that ended in an exception
     """
 
-    def __init__(
-        self,
-        name: str,
-        turn: Callable[[], object],
-        *,
-        stuck_s: float = STUCK_S,
-        tell: Callable[[str], object] | None = None,
-    ) -> None:
+    def __init__(self, name: str, turn: Callable[[], object], *, stuck_s: float = STUCK_S) -> None:
         self.name = name
         self.ending = threading.Event()
         self.faults = 0
         self._turn = turn
         self._stuck_s = stuck_s
-        self._tell = tell
         self._turned_s = time.monotonic()
         self._thread = threading.Thread(target=self._work, name=f"plc {name}", daemon=True)
 
@@ -81,8 +71,7 @@ class StandingThread:
         except Exception as error:
             self.faults += 1
             if self.faults == 1:
-                tell = self._tell or notice.tell
-                tell(
+                notice.tell(
                     f"the thread of {self.name} met a fault and goes on: "
                     f"{type(error).__name__}: {in_a_line(error)}"
                 )

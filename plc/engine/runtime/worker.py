@@ -47,7 +47,7 @@ from plc.engine.predict.ladder import Pace
 from plc.engine.runtime import threads
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.threads import Level, give_way, note_end, start_thread, take
-from plc.errors import ConfigError, ModelError, in_a_line
+from plc.errors import ModelError, in_a_line
 from plc_kernels.build.denormals import flush_denormals
 
 ANSWER_BY = 0.85
@@ -104,11 +104,6 @@ class Result(Enum):
     """An exception, NaN, or a worker that ended."""
     ABSENT = "absent"
     """Never submitted: the network is starting, busy with a late one, or its thread has ended."""
-
-    @property
-    def usable(self) -> bool:
-        """True if the result was written."""
-        return self is Result.DONE
 
 
 @dataclass(slots=True)
@@ -398,10 +393,6 @@ class NetworkWorker:
         self._take_results()
         life = self._life
         rows = len(spectra)
-        if rows > len(life.spectra) or spectra.shape[1:] != life.spectra.shape[1:]:
-            raise ConfigError(
-                f"spectra have the shape {spectra.shape}; declared: {life.spectra.shape}"
-            )
         idle = self._owed in (NO_TICKET, _KEEP_WARM)
         if self._closed or life.over.is_set() or life.network is None or not idle:
             self.counters.network_refused += 1

@@ -193,7 +193,7 @@ class Concealer:
         )
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory.block, memory.model, memory.rungs)
-        self.stats = Stats(memory, network=counters)
+        self.stats = Stats(memory, counters)
         self._limit_ms = config.time_limit_ms
         self._served = MORE | (PLAYED if memory.block[layout.LISTENS] else 0)
         self._served *= int(memory.block[layout.NETWORK])

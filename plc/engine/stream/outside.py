@@ -124,11 +124,11 @@ class _Network:
         outcome = self.worker.collect(ticket, deadline_s, filled)
         for rows, (block, counters) in zip(self._of_each(filled), asking, strict=True):
             own = outcome
-            if own.usable and not np.isfinite(rows).all():
+            if own is Result.DONE and not np.isfinite(rows).all():
                 own = Result.FAILED
-            if own.usable:
+            block[layout.GIVEN] = own is Result.DONE
+            if own is Result.DONE:
                 np.copyto(layout.TABLE.view(block, self.net + FILLED), rows)
-            block[layout.GIVEN] = own.usable
             if counters is not None:
                 what = "refused" if own is Result.ABSENT else own.value
                 counted = f"network_{'off' if ticket == _OFF else what}"

@@ -89,11 +89,6 @@ class TimeHistogram:
         """Count one duration; NaN counts as the shortest."""
         count_time(float(duration_ms), self._bins, self._most)
 
-    def merge(self, other: "TimeHistogram") -> None:
-        """Count the durations of another histogram too."""
-        self._bins += other._bins
-        self.max_ms = max(self.max_ms, other.max_ms)
-
     def as_dict(self) -> dict[str, Any]:
         """Return the bins, the largest duration, and the non-zero counts."""
         used = np.flatnonzero(self._bins).tolist()
@@ -139,9 +134,7 @@ class Stats:
     ----------
     memory : StreamMemory or None
         Of the stream; None: counters of their own.
-    rungs : sequence of str
-        Names by which concealed samples are counted, where there is no ``memory`` that has them.
-    network, ahead : NetworkCounters and PreparationCounters, or None
+    network : NetworkCounters or None
         Of the stream's method; None: new ones.
     """
 
@@ -189,14 +182,13 @@ class Stats:
     def __init__(
         self,
         memory: StreamMemory | None = None,
-        rungs: Sequence[str] = (),
         network: NetworkCounters | None = None,
-        ahead: PreparationCounters | None = None,
     ) -> None:
         self._memory = memory
-        self.rungs = tuple(rungs) if memory is None else memory.rungs
+        self.rungs: tuple[str, ...] = () if memory is None else memory.rungs
+        """Names by which concealed samples are counted."""
         self._network = network or NetworkCounters()
-        self.ahead = ahead or PreparationCounters()
+        self.ahead = PreparationCounters()
         """How far concealments were prepared before the loss."""
         self.detected_dropouts = 0
         """Packets that arrived with a dropout (``detect_dropouts``); they also count as lost, or

@@ -45,7 +45,7 @@ from plc.engine.predict.ladder import Rung
 from plc.engine.predict.sides import continued
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.session import open_session
-from plc.engine.runtime.worker import NO_TICKET, StreamContext
+from plc.engine.runtime.worker import NO_TICKET, Result, StreamContext
 from plc.errors import ConfigError
 from plc_kernels.signal.history import newest
 from plc_kernels.stream import layout
@@ -333,7 +333,7 @@ class WaitingEncoder:
             return
         outcome = self.worker.collect(self._ticket, deadline_s, self._made)
         self._ticket = NO_TICKET
-        if outcome.usable:
+        if outcome is Result.DONE:
             self._bridge[:, :gap] = self._made[:, :gap]
             self._block[layout.LANDED] = True  # both ends meet what is known
             self._by_network = True

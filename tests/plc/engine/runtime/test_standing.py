@@ -17,8 +17,11 @@ def comes_true(condition: Callable[[], object]) -> bool:
     return bool(condition())
 
 
-def test_a_fault_is_counted_and_told_once_and_the_thread_goes_on() -> None:
+def test_a_fault_is_counted_and_told_once_and_the_thread_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told: list[str] = []
+    monkeypatch.setattr("plc.notice.listener", told.append)
     turns: list[int] = []
 
     def turn() -> None:
@@ -27,7 +30,7 @@ def test_a_fault_is_counted_and_told_once_and_the_thread_goes_on() -> None:
         if len(turns) <= 3:
             raise ValueError("embedded null byte")
 
-    thread = StandingThread("test", turn, tell=told.append)
+    thread = StandingThread("test", turn)
     thread.start()
     try:
         assert comes_true(lambda: len(turns) > 5)

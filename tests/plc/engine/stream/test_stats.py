@@ -35,13 +35,11 @@ def test_percentiles_rise_to_the_largest(values: list[float]) -> None:
     assert found[-1] == max(values)
 
 
-@given(a=durations, b=durations)
-def test_histograms_add_up_and_survive_json(a: list[float], b: list[float]) -> None:
-    both = TimeHistogram(a)
-    both.merge(TimeHistogram(b))
-    assert both.as_dict() == TimeHistogram([*a, *b]).as_dict()
-    assert both.total == len(a) + len(b)
-    assert TimeHistogram.from_dict(json.loads(to_json(both))).as_dict() == both.as_dict()
+@given(values=durations)
+def test_histograms_survive_json(values: list[float]) -> None:
+    times = TimeHistogram(values)
+    assert times.total == len(values)
+    assert TimeHistogram.from_dict(json.loads(to_json(times))).as_dict() == times.as_dict()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +82,8 @@ def test_a_reset_histogram_is_as_new() -> None:
 
 
 def filled() -> Stats:
-    stats = Stats(rungs=("ar:10/50", "noise"))
+    stats = Stats()
+    stats.rungs = ("ar:10/50", "noise")
     stats.packets, stats.lost_packets, stats.concealed_samples = 7, 2, 960
     stats._rung_samples[0] = 960
     stats.good_time.add(0.01)
