@@ -1,6 +1,5 @@
 """The causal network as kernels against the same network in NumPy, in float64."""
 
-import tracemalloc
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,10 +10,9 @@ from numpy.typing import NDArray
 from plc_kernels.network.architectures import plan_frames
 from plc_kernels.network.layers import run_network
 from plc_kernels.network.plan import BINS, WORK, UnfitError
-from tests.kernels.network.int8 import rounded
+from tests.kernels.network.layers_by_numpy import Wide, recurrent, rounded, sigmoid
 
 Reals = NDArray[np.float32]
-Wide = NDArray[np.float64]
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -115,11 +113,6 @@ def _tensors(kind: Kind, seed: int = 0) -> Tensors:
     return found
 
 
-def _sigmoid(x: Wide) -> Wide:
-    made: Wide = 1.0 / (1.0 + np.exp(-x))
-    return made
-
-
 def _leaky(x: Wide) -> Wide:
     made: Wide = np.where(x > 0.0, x, 0.1 * x)
     return made
@@ -147,20 +140,6 @@ def _convolved(x: Wide, tensors: Tensors, name: str) -> Wide:
         weight = weight + np.einsum("or,rik->oik", up[:, :, 0], down)
         bias = bias + tensors[f"{name}.up.bias"]
     return apply(x, rounded(weight)) + bias
-
-
-def _remembered(x: Wide, tensors: Tensors, name: str) -> Wide:
-    w, r = (rounded(tensors[f"{name}.{key}"][0]) for key in ("inputs", "recurrent"))
-    given, own = tensors[f"{name}.biases"][0].astype(np.float64).reshape(2, -1)
-    units = w.shape[1]
-    state, states = np.zeros(units), []
-    for row in x:
-        a, b = w @ row + given, r @ state + own
-        keep, reset = _sigmoid(a[: 2 * units] + b[: 2 * units]).reshape(2, -1)
-        offered = np.tanh(a[2 * units :] + reset * b[2 * units :])
-        state = (1.0 - keep) * offered + keep * state
-        states.append(state)
-    return np.array(states)
 
 
 def _in_bands(x: Wide, bands: int) -> Wide:
@@ -197,14 +176,14 @@ def _wanted(kind: Kind, tensors: Tensors, spectra: Reals, lost: Reals) -> Wide:
     x = x + _leaky(_convolved(x, tensors, "mix"))
     names = ["gru"] if kind.groups == 1 else [f"gru.parts.{g}" for g in range(kind.groups)]
     shares = np.split(x, kind.groups, axis=1)
-    states = [_remembered(share, tensors, name) for share, name in zip(shares, names, strict=True)]
+    states = [recurrent(share, tensors, name) for share, name in zip(shares, names, strict=True)]
     x = np.hstack([x, *states])[context - 1 :]
     first = (np.arange(len(x)) < sizes.early_frames + 1)[:, None]
     joined = _convolved(x, tensors, "join") + first * _convolved(x, tensors, "early_join")
     x = _leaky(joined)[1:]
     head = _convolved(x, tensors, "head") + first[1:] * _convolved(x, tensors, "early_head")
     head = head.reshape(len(x), sizes.drafts + 1, sizes.bins)
-    gains = 2.0 * _sigmoid(head[:, :-1])
+    gains = 2.0 * sigmoid(head[:, :-1])
     mixed = (gains.transpose(1, 0, 2) * drafts[:, context:]).sum(axis=0)
     added = np.exp(np.minimum(head[:, -1], 3.0)) * level
     filled = mixed * (1.0 + added / (np.sqrt(np.abs(mixed) ** 2 + 1e-14) + 3e-3 * level))
@@ -279,21 +258,6 @@ def test_hostile_numbers_do_no_harm(value: float, draft: int) -> None:
     spectra, lost = _gap(kind.sizes)
     run_network(plan, weights, spectra.ravel(), lost.ravel(), work[:-64], out[:-64])
     assert np.array_equal(out[:-64], _made(kind, _tensors(kind), spectra, lost).ravel())
-
-
-def test_a_run_asks_for_no_memory() -> None:
-    kind = KINDS["all"]
-    plan, weights = plan_frames(_tensors(kind), **asdict(kind.sizes))
-    spectra, lost = _gap(kind.sizes)
-    work = np.zeros(plan[WORK], np.float32)
-    out = np.zeros((kind.sizes.frames - kind.sizes.context_frames) * 2 * plan[BINS], np.float32)
-    arguments = plan, weights, spectra.ravel(), lost.ravel(), work, out
-    run_network(*arguments)
-    tracemalloc.start()
-    run_network(*arguments)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 1_000
 
 
 @pytest.mark.parametrize(

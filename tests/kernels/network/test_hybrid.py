@@ -1,6 +1,5 @@
 """The bridging network as kernels against the same network in NumPy, in float64."""
 
-import tracemalloc
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,10 +10,9 @@ from numpy.typing import NDArray
 from plc_kernels.network.architectures import plan_hybrid
 from plc_kernels.network.layers import run_network
 from plc_kernels.network.plan import WORK, UnfitError
-from tests.kernels.network.int8 import rounded
+from tests.kernels.network.layers_by_numpy import Wide, recurrent, rounded
 
 Reals = NDArray[np.float32]
-Wide = NDArray[np.float64]
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -83,27 +81,6 @@ def _convolve(tensors: Tensors, name: str, x: Wide, stride: int) -> Wide:
     return out
 
 
-def _sigmoid(x: Wide) -> Wide:
-    made: Wide = 1.0 / (1.0 + np.exp(-x))
-    return made
-
-
-def _recur(tensors: Tensors, x: Wide) -> Wide:
-    """Return the states in both directions, shape (frames, 2 * units); ``x`` has frames first."""
-    out = np.zeros((len(x), 2 * UNITS))
-    for g, order in enumerate((range(len(x)), range(len(x) - 1, -1, -1))):
-        w, r = (rounded(tensors[f"gru.{key}"][g]) for key in ("inputs", "recurrent"))
-        given_bias, own_bias = tensors["gru.biases"][g].reshape(2, -1)
-        held = np.zeros(UNITS)
-        for t in order:
-            given, own = w @ x[t] + given_bias, r @ held + own_bias
-            z, reset = _sigmoid((given + own)[: 2 * UNITS]).reshape(2, -1)
-            n = np.tanh(given[2 * UNITS :] + reset * own[2 * UNITS :])
-            held = (1.0 - z) * n + z * held
-            out[t, g * UNITS : (g + 1) * UNITS] = held
-    return out
-
-
 def _expected(tensors: Tensors, sizes: Sizes, spectra: Reals, lost: Reals) -> Wide:
     """Return the fill of one gap, shape (2, bins, frames)."""
     x = spectra[:, 0].astype(np.float64) + 1j * spectra[:, 1]
@@ -123,7 +100,8 @@ def _expected(tensors: Tensors, sizes: Sizes, spectra: Reals, lost: Reals) -> Wi
     for k in range(len(CHANNELS)):
         levels.append(_convolve(tensors, f"down.{k}", levels[-1], 2))
     y = levels[-1]
-    states = _recur(tensors, y.reshape(-1, frames).T)
+    down = y.reshape(-1, frames).T
+    states = np.hstack([recurrent(down, tensors, "gru", direction) for direction in (0, 1)])
     y = y + (states @ rounded(tensors["spread.weight"].T).T + tensors["spread.bias"]).T.reshape(
         y.shape
     )
@@ -176,19 +154,6 @@ def test_silence_and_its_opposite_are_finite() -> None:
         given = (scale * spectra).astype(np.float32).ravel()
         run_network(plan, weights, given, lost.ravel(), work, out.ravel())
         assert np.isfinite(out).all()
-
-
-def test_a_run_asks_for_no_memory() -> None:
-    plan, weights = plan_hybrid(_tensors(SIZES), **asdict(SIZES))
-    spectra, lost = _gaps(SIZES, 1)
-    out = np.zeros(2 * SIZES.bins * _filled_frames(SIZES), np.float32)
-    arguments = plan, weights, spectra.ravel(), lost.ravel(), np.zeros(plan[WORK], np.float32), out
-    run_network(*arguments)
-    tracemalloc.start()
-    run_network(*arguments)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 1_000
 
 
 @pytest.mark.parametrize("name", sorted(_tensors(SIZES)))
