@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -236,35 +236,17 @@ def of_another_key(path: Path) -> None:
     begin_and_leave(other, 7)
 
 
-def of_other_settings(path: Path) -> None:
-    begin_and_leave(Worker(path.parent, KEY, FORMAT | {"model": "ar"}), 7)
-
-
 def a_link(path: Path) -> None:
     path.symlink_to(path.rename(path.with_name("elsewhere")))
-
-
-def made_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    """Return what replaces a file by something else."""
-
-    def replace(path: Path) -> None:
-        path.unlink()
-        make(path)
-
-    return replace
 
 
 DAMAGES = {
     "changed": changed,
     "cut": lambda path: os.truncate(path, path.stat().st_size - 100),
-    "empty": lambda path: os.truncate(path, 0),
     "renumbered": renumbered,
     "of another stream": lambda path: path.with_name("00000008.stream").replace(path),
     "of another key": of_another_key,
-    "of other settings": of_other_settings,
     "a link": a_link,
-    "a pipe": made_by(os.mkfifo),
-    "a folder": made_by(os.mkdir),
 }
 
 

@@ -22,6 +22,7 @@ from plc.files.recordings import inpaint_file
 from plc_bench.scores.loudness import LOUDEST_FILL_DB, Loudness
 from tests.examples import some
 from tests.plc.tiny_models import onnx, write_bridge, write_model
+from tests.plc.workers import FakeNetwork
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -43,39 +44,26 @@ ALIVE = [name for name in LIES if name not in ("infinite", "NaN")]
 """What a runtime lets through: a network that answers no number is one that failed."""
 
 
-class _Liar:
-    """A network that answers noise at one level after the other."""
+def liar(levels: Sequence[float], checks: bool) -> FakeNetwork:
+    """Return a network that answers noise at one level after the other."""
+    turns, rng = itertools.cycle(levels), np.random.default_rng(1)
 
-    last_error = ""
-    on_gpu = False
-
-    def __init__(self, levels: Sequence[float], checks: bool = True) -> None:
-        self._levels = itertools.cycle(levels)
-        self._rng = np.random.default_rng(1)
-        self._checks = checks
-        self.runs = 0
-
-    def run(
-        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> bool:
-        self.runs += 1
+    def lie(out: NDArray[np.float32]) -> bool:
         with np.errstate(all="ignore"):
-            out[:] = next(self._levels) * self._rng.uniform(-1.0, 1.0, out.shape)
-        return not self._checks or bool(np.isfinite(out).all())
+            out[:] = next(turns) * rng.uniform(-1.0, 1.0, out.shape)
+        return not checks or bool(np.isfinite(out).all())
 
-    def keep_warm(self) -> None: ...
-
-    def cancel(self) -> None: ...
+    return FakeNetwork(lie)
 
 
 def lies(
     monkeypatch: pytest.MonkeyPatch, levels: Sequence[float], checks: bool = True
-) -> list[_Liar]:
+) -> list[FakeNetwork]:
     """Have every network lie from here on; return those that were opened."""
-    opened: list[_Liar] = []
+    opened: list[FakeNetwork] = []
 
-    def open_network(*_: object, **__: object) -> _Liar:
-        opened.append(_Liar(levels, checks))
+    def open_network(*_: object, **__: object) -> FakeNetwork:
+        opened.append(liar(levels, checks))
         return opened[-1]
 
     monkeypatch.setattr(outside, "open_network", open_network)

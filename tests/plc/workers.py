@@ -1,9 +1,32 @@
-"""A worker of a network whose answers a test knows."""
+"""Networks and a worker whose answers a test knows."""
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.runtime.worker import NetworkCounters, Result, Switch
+
+
+class FakeNetwork:
+    """A network that does as ``act`` says, which writes an answer and returns if it is sound."""
+
+    last_error = ""
+
+    def __init__(self, act: Callable[[NDArray[np.float32]], bool], on_gpu: bool = False) -> None:
+        self.on_gpu = on_gpu
+        self.runs = 0
+        self._act = act
+
+    def run(
+        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> bool:
+        self.runs += 1
+        return self._act(out)
+
+    def keep_warm(self) -> None: ...
+
+    def cancel(self) -> None: ...
 
 
 class Told:

@@ -13,7 +13,6 @@ from plc_kernels.signal.predict import (
     DECAY_MS,
     LEAST_PAST_SAMPLES,
     OVERSHOOT,
-    SAMPLES_PER_COEFFICIENT,
 )
 from tests.examples import examples
 from tests.signals import glide, nmse_db, noise, sine, tones
@@ -96,15 +95,6 @@ def test_no_prediction_leaves_the_level_of_the_past_by_much(seed: int, level: fl
     assert np.abs(found).max() <= OVERSHOOT * np.abs(x).max() * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("samples", [LEAST_PAST_SAMPLES, 100, 300, PAST - 1])
-def test_a_short_history_is_fitted_at_a_lower_order(samples: int) -> None:
-    x = glide(2, SAMPLE_RATE, samples)
-    expected = recursion(x, min(ORDER, samples // SAMPLES_PER_COEFFICIENT), PACKET)
-    limit = OVERSHOOT * np.abs(x).max()
-    found = extended(filler(), remembered(x), PACKET)
-    np.testing.assert_allclose(found[0], np.clip(expected, -limit, limit), atol=1e-5)
-
-
 @pytest.mark.parametrize("samples", [1, LEAST_PAST_SAMPLES - 1])
 def test_next_to_no_history_dies_away_from_the_last_sample(samples: int) -> None:
     x = noise(0, samples)
@@ -115,26 +105,6 @@ def test_next_to_no_history_dies_away_from_the_last_sample(samples: int) -> None
 
 def test_no_history_at_all_gives_silence() -> None:
     assert not extended(filler(), History(1, 1000), PACKET).any()
-
-
-def test_silence_gives_silence() -> None:
-    assert not extended(filler(), remembered(np.zeros(2000, np.float32)), PACKET).any()
-
-
-@pytest.mark.parametrize("unsteady", [False, True])
-def test_a_voice_is_fitted_on_what_was_heard_since_the_last_fade(unsteady: bool) -> None:
-    heard = glide(3, SAMPLE_RATE, 400)
-    history = remembered(noise(1, 2000, 0.01))
-    history.append(noise(2, 500, 0.01)[None], False)
-    history.append(heard[None], True)
-    expected = recursion(heard, 400 // SAMPLES_PER_COEFFICIENT, PACKET)
-    limit = OVERSHOOT * np.abs(heard).max()
-    out = np.empty((1, PACKET), np.float32)
-    made_by = filler()
-    made_by.begin(history, unsteady)
-    made_by.extend(out)
-    tail_only = np.abs(out[0] - np.clip(expected, -limit, limit)).max() < 1e-4
-    assert tail_only == unsteady
 
 
 @pytest.mark.parametrize(("gap", "known"), [(160, 320), (1024, 2048)])
@@ -186,26 +156,6 @@ def test_next_to_nothing_beyond_the_gap_is_no_bridge() -> None:
     out = np.empty((1, PACKET), np.float32)
     bridging.bridge(history, x[None, 6160:6170], out)
     np.testing.assert_array_equal(out, extended(filler(), history, PACKET))
-
-
-def test_channels_are_filled_as_if_alone() -> None:
-    left, right = tones(1, SAMPLE_RATE, 6000), glide(2, SAMPLE_RATE, 6000)
-    after = np.stack([tones(3, SAMPLE_RATE, 320), glide(3, SAMPLE_RATE, 320)])
-
-    def bridged(channels: list[int]) -> NDArray[np.float32]:
-        rows = np.stack([left, right])[channels]
-        history = remembered(*rows)
-        made_by = filler(len(channels), reach=320)
-        made_by.begin(history)
-        out = np.empty((2, len(channels), PACKET), np.float32)
-        made_by.extend(out[0])
-        history.append(out[0], True)
-        made_by.bridge(history, after[channels], out[1])
-        return out
-
-    both = bridged([0, 1])
-    np.testing.assert_array_equal(both[:, :1], bridged([0]))
-    np.testing.assert_array_equal(both[:, 1:], bridged([1]))
 
 
 def test_the_next_burst_is_not_shaped_by_the_last() -> None:

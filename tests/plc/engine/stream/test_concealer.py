@@ -18,7 +18,6 @@ from plc.engine.stream.samples import Float32s, Int16s
 from plc.engine.stream.stats import Stats
 from plc_kernels.stream import layout, music_drafts
 from tests.examples import examples
-from tests.installed import needs_numba
 from tests.signals import glide, nmse_db, noise, sine, tones, voice
 
 RECOVERY_SAMPLES = 120
@@ -416,20 +415,6 @@ def test_a_concealer_without_a_network_costs_less_than_two_megabytes() -> None:
         tracemalloc.stop()
     assert kept.stats.packets == 0
     assert size < 2_000_000
-
-
-@needs_numba
-def test_nothing_compiles_once_constructed() -> None:
-    from plc.engine.stream import warm
-
-    Concealer()
-    before = [len(kernel.signatures) for kernel in warm.AUDIO_PATH]
-    floats = noise(0, 48_000)
-    trace = GilbertElliott(0.3, 8.0).trace(100, 1)
-    for lookahead in (0, 2):
-        conceal(floats, trace, lookahead=lookahead)
-        conceal((1000 * floats).astype(np.int16), trace, lookahead=lookahead)
-    assert [len(kernel.signatures) for kernel in warm.AUDIO_PATH] == before
 
 
 @pytest.mark.parametrize("method", ["auto", "burg:5/30"])

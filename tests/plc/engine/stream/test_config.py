@@ -51,12 +51,6 @@ def test_the_deepest_lookahead_is_two_seconds(sample_rate: int, packet_samples: 
         StreamConfig(**settings, lookahead=deepest + 1)
 
 
-def test_the_defaults_are_valid() -> None:
-    config = StreamConfig()
-    assert config.packet_ms == 10.0
-    assert config.time_limit_ms == 2.5
-
-
 @pytest.mark.parametrize("budget_ms", [0.001, 2.0, 7, math.inf])
 def test_a_budget_is_the_time_limit(budget_ms: float) -> None:
     assert StreamConfig(budget_ms=budget_ms).time_limit_ms == budget_ms

@@ -27,7 +27,7 @@ from plc.engine.stream.outside import OutsideNetworks
 from plc.errors import ConfigError, MissingExtraError, ModelError
 from plc.files.distances import nmse_db
 from tests.plc.tiny_models import write_model
-from tests.plc.workers import Told
+from tests.plc.workers import FakeNetwork, Told
 from tests.signals import noise, tones, voice
 
 Results = queue.SimpleQueue[int]
@@ -37,25 +37,6 @@ RATE = 16_000
 PACKET = 160
 SIGNAL = tones(21, RATE, 2 * RATE)
 TRACE = GilbertElliott(0.3, 4.0).trace(200, 5)
-
-
-class _Network:
-    """Does as ``fault`` says."""
-
-    last_error = ""
-
-    def __init__(self, fault: Fault, on_gpu: bool = False) -> None:
-        self._fault = fault
-        self.on_gpu = on_gpu
-
-    def run(
-        self, spectra: NDArray[np.float32], lost: NDArray[np.float32], out: NDArray[np.float32]
-    ) -> bool:
-        return self._fault(out)
-
-    def keep_warm(self) -> None: ...
-
-    def cancel(self) -> None: ...
 
 
 @pytest.fixture
@@ -81,7 +62,7 @@ def _with(
     clock: Callable[[], float] = lambda: 0.0,
 ) -> Concealer:
     """Return a stream whose networks fail."""
-    monkeypatch.setattr(outside, "open_network", lambda *_, **__: _Network(fault, on_gpu))
+    monkeypatch.setattr(outside, "open_network", lambda *_, **__: FakeNetwork(fault, on_gpu))
     # A clock that stands still: rungs do not depend on the machine, and what is not there at
     # once is late when the wait of the budget ends.
     return Concealer(RATE, 1, PACKET, model=model, budget_ms=5.0, clock=clock, prepare="never")
@@ -250,7 +231,7 @@ def test_whatever_a_network_makes_there_is_no_click(
     sine = (0.5 * np.sin(2 * np.pi * 440 / RATE * np.arange(RATE))).astype(np.float32)
     trace = np.zeros(100, bool)
     trace[50:54] = True
-    monkeypatch.setattr(outside, "open_network", lambda *_, **__: _Network(_silence))
+    monkeypatch.setattr(outside, "open_network", lambda *_, **__: FakeNetwork(_silence))
     concealer = Concealer(RATE, 1, PACKET, model=_of_speech(tmp_path), budget_ms=float("inf"))
     packets = sine.reshape(-1, PACKET, 1)
     out = [

@@ -73,14 +73,6 @@ def test_durations_beyond_the_bins_are_counted(duration_ms: float) -> None:
     assert 0.0 <= times.percentile_ms(50) <= max(duration_ms, 1e-4)
 
 
-def test_a_reset_histogram_is_as_new() -> None:
-    times = histogram([1.0, 2.0])
-    times.reset()
-    assert percentiles(times) == percentiles(TimeHistogram())
-    times.add(3.0)
-    assert times.percentile_ms(1) == 3.0
-
-
 def filled() -> Stats:
     stats = Stats()
     stats.rungs = ("ar:10/50", "noise")

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 import plc
@@ -16,8 +15,6 @@ import plc_kernels
 from plc import notice
 from plc.engine.stream import warm
 from plc.engine.stream.warm import Progress, Warmth, WarmUp
-from plc_kernels.signal import ar, level
-from plc_kernels.stream.start import forget_stream
 from tests.processes import environment
 
 unliteral = pytest.importorskip("numba.core.types").unliteral
@@ -249,26 +246,6 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
     by_step = used(concealer, memory, stats, ahead, concealment, network_choice, outside)
     assert by_step <= {*warm.AUDIO_PATH}
     assert len(by_step) >= 7
-
-
-@pytest.mark.parametrize(
-    ("kernel", "arguments"),
-    [
-        (level.largest, (np.zeros(4),)),
-        (level.largest, (np.zeros((8, 2), np.float32)[:, 0],)),
-        (ar.extrapolate, (np.zeros(4, np.float32), np.zeros(8))),
-        (forget_stream, (np.zeros(4),)),
-    ],
-    ids=["float64", "strided", "float32", "float64 block"],
-)
-def test_another_type_is_an_error_instead_of_a_compilation(
-    kernel: Any, arguments: tuple[Any, ...]
-) -> None:
-    warm.warm_up()
-    before = list(kernel.signatures)
-    with pytest.raises(TypeError, match="No matching definition"):
-        kernel(*arguments)
-    assert kernel.signatures == before
 
 
 # Costs one compilation of every kernel, some 15 s.
