@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from plc_kernels.signal.bridged_gap import draw_up
-from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise
 
 START, GAP, SAMPLES = 20, 10, 50
@@ -21,9 +20,3 @@ def test_each_side_stands_in_the_gap_and_what_is_known_around_it(known: int) -> 
     for row, side in zip(rows, (forward, backward, bridge), strict=True):
         whole = np.concatenate([past, side[:GAP], after, beyond])
         np.testing.assert_array_equal(row, whole[:SAMPLES])
-
-
-def test_nothing_is_allocated() -> None:
-    x = noise(1, 64)
-    rows = np.zeros((3, SAMPLES), np.float32)
-    assert_allocates_nothing(draw_up, (x, 0, x, x, x[:GAP], x, x, START, rows))

@@ -11,7 +11,6 @@ from plc_kernels.signal.burst import (
     take_over,
 )
 from plc_kernels.signal.fade import crossfade_ramp
-from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise
 
 CHANNELS, DRAFTS, BEGIN, HORIZON, SAMPLES = 2, 3, 50, 40, 100
@@ -64,14 +63,6 @@ def test_what_is_played_is_the_fill_then_the_draft(position: int) -> None:
     assert done == rest.size
     np.testing.assert_array_equal(out[:done], rest)
     assert np.isnan(out[done:]).all()
-
-
-def test_they_allocate_nothing() -> None:
-    assert_allocates_nothing(begin_fill, (lines(), BEGIN, HORIZON, started()))
-    ramps = (ENTER, LEAVE)
-    assert_allocates_nothing(take_over, (lines(), BEGIN, 9, *ramps, made(), started()))
-    out = np.zeros(9, np.float32)
-    assert_allocates_nothing(play_fill, (made()[0], drafts()[0], 36, out))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from plc_kernels.signal.predict import (
     resume_prediction,
     turn_back,
 )
-from tests.kernels.memory import assert_allocates_nothing
 from tests.signals import noise, sine
 
 RATE, PAST, ORDER, REACH = 8000, 400, 40, 300
@@ -199,15 +198,3 @@ def test_sides_are_weighted_by_their_errors_beyond_the_gap() -> None:
     meet_sides(made, 0, bridge, out)
     mix_by_error(0.01, 0.04, made.lead_in[:gap], expected)
     np.testing.assert_allclose(out, expected, atol=1e-5)
-
-
-def test_nothing_is_allocated() -> None:
-    x, out = noise(6, 600), np.zeros(80, np.float32)
-    made, ring, counts = memory(from_onsets=True), x[None].copy(), np.array([0, 600, 600])
-    bridge = measure_bridge(RATE, ORDER, PAST, 600, 200, 80)
-    assert_allocates_nothing(begin_prediction, (made, ring, counts, ORDER, PAST, True, False))
-    assert_allocates_nothing(extend_prediction, (made, 0, out))
-    assert_allocates_nothing(resume_prediction, (made, 0, x))
-    assert_allocates_nothing(turn_back, (made, 0, bridge, x, 0, x[:200]))
-    assert_allocates_nothing(meet_sides, (made, 0, bridge, out))
-    assert_allocates_nothing(predict_beyond, (made, 0, 20, x, out))

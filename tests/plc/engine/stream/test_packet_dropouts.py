@@ -136,38 +136,6 @@ def test_a_channel_lost_before_its_neighbour_is_concealed_to_the_end() -> None:
     assert steps.max() <= 1.5 * np.abs(np.diff(whole, axis=0)).max()
 
 
-def test_a_block_that_is_said_again_is_concealed() -> None:
-    whole = tones(2, RATE, PACKETS * PACKET)
-    stuck = whole.copy()
-    stuck[100 * PACKET : 102 * PACKET] = np.tile(stuck[99 * PACKET : 100 * PACKET], 2)
-    concealer = stream()
-    heard = pushed(stuck, concealer)[:, 0]
-    assert concealer.stats.detected_dropouts == 2
-    lost = np.zeros(whole.size, np.bool_)
-    lost[100 * PACKET : 102 * PACKET] = True
-    assert nmse_db(heard, whole, lost) < -6.0 < nmse_db(stuck, whole, lost)
-
-
-def test_int16_is_judged_as_float32_is() -> None:
-    small = np.rint(32768 * sound()).astype(np.int16)
-    small[100 * PACKET + 20 : 101 * PACKET] = 0
-    small[120 * PACKET : 121 * PACKET] = small[119 * PACKET : 120 * PACKET]
-    concealers = stream(), stream()
-    pushed(small, concealers[0])
-    pushed(small.astype(np.float32) / np.float32(32768.0), concealers[1])
-    counted = [(each.stats.detected_dropouts, each.stats.lost_packets) for each in concealers]
-    assert counted == [(2, 1), (2, 1)]
-
-
-@pytest.mark.parametrize("channels", [1, 2])
-def test_sound_passes_as_it_came(channels: int) -> None:
-    whole = np.stack([glide(k, RATE, PACKETS * PACKET) for k in range(channels)], axis=1)
-    whole[: 20 * PACKET] = 0.0
-    concealer = stream(channels)
-    np.testing.assert_array_equal(pushed(whole, concealer), whole)
-    assert concealer.stats.detected_dropouts == concealer.stats.concealed_samples == 0
-
-
 def test_it_is_off_unless_asked_for() -> None:
     muted = sound()
     muted[100 * PACKET : 101 * PACKET] = 0.0
