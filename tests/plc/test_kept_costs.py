@@ -75,7 +75,6 @@ def test_a_rung_is_measured_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def rungs_of_a_process(limit_ms: float) -> int:
         monkeypatch.setattr(ladder, "known_costs", {})
-        monkeypatch.setattr(ladder, "known_earlier", set())
         measured.clear()
         affordable(STEADY, 8_000, 1, 80, 0, limit_ms)
         return len(set(measured))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from plc.kept_costs import find_cost, keep_cost
+from plc.kept_costs import KeptCost, find_cost, keep_cost
 from plc.processor_time import thread_clock
 from plc_kernels.signal.ar import ArWorkspace, burg, extrapolate
 from plc_kernels.signal.predict import BESIDE_FIT, BESIDE_ORDER, LONG_MS, REHEARSED_MS
@@ -56,9 +56,8 @@ SERVER_DRAFTS = (SERVER[0], UNSTEADY[0])
 _CALL_MS = 0.015
 _CALIBRATION_RUNS = 5
 
-known_costs: dict[tuple[int, int], tuple[float, float]] = {}
-known_earlier: set[tuple[int, int]] = set()
-"""Those of them that an earlier process measured, long ago."""
+known_costs: dict[tuple[int, int], KeptCost] = {}
+"""By order and past."""
 
 
 def measure_cost(order: int, past: int) -> tuple[float, float]:
@@ -69,27 +68,21 @@ def measure_cost(order: int, past: int) -> tuple[float, float]:
     """
     key = (order, past)
     if key not in known_costs:
-        found = find_cost(("ar", *key), 2)
-        if found is None:
-            known_costs[key] = _measured(order, past)
-        else:
-            known_costs[key] = found.values[0], found.values[1]
-            if not found.recent:
-                known_earlier.add(key)
-    return known_costs[key]
+        known_costs[key] = find_cost(("ar", *key), 2) or _measured(order, past)
+    fit_ms, extend_ms = known_costs[key].values
+    return fit_ms, extend_ms
 
 
 def measure_again(order: int, past: int) -> bool:
     """Measure a cost that an earlier process measured long ago; return whether it was such."""
-    key = (order, past)
-    if key not in known_earlier:
+    known = known_costs.get((order, past))
+    if known is None or known.recent:
         return False
-    known_earlier.discard(key)
-    known_costs[key] = _measured(order, past)
+    known_costs[order, past] = _measured(order, past)
     return True
 
 
-def _measured(order: int, past: int) -> tuple[float, float]:
+def _measured(order: int, past: int) -> KeptCost:
     x = np.random.default_rng(0).standard_normal(past).astype(np.float32)
     work = ArWorkspace.allocate(past, order)
     predictor = np.empty(order + 1)
@@ -106,7 +99,7 @@ def _measured(order: int, past: int) -> tuple[float, float]:
         extend_s = min(extend_s, end - middle)
     cost = (1e3 * fit_s, 4e3 * extend_s)
     keep_cost(("ar", order, past), *cost)
-    return cost
+    return KeptCost(cost, recent=True)
 
 
 @dataclass(frozen=True, slots=True)

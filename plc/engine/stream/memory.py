@@ -48,12 +48,8 @@ class StreamMemory:
         memory: NDArray[np.int64] | None = None,
         seed: int | None = None,
     ) -> None:
-        header = np.zeros(layout.HEADER, np.int64)
+        header = header_of(config)
         numbers = header[layout.REALS :].view(np.float64)
-        header[layout.RATE] = config.sample_rate
-        header[layout.CHANNELS] = config.channels
-        header[layout.PACKET] = config.packet_samples
-        header[layout.LOOKAHEAD] = config.lookahead
         header[layout.SEED : layout.SEED + 1].view(np.uint64)[0] = (
             config.seed if seed is None else seed
         ) % 2**64
@@ -118,6 +114,16 @@ class StreamMemory:
             (bins[k], self.numbers[most : most + 1])
             for k, most in enumerate((layout.GOOD_MAX_MS, layout.CONCEALED_MAX_MS))
         )
+
+
+def header_of(config: StreamConfig) -> NDArray[np.int64]:
+    """Return a header with a stream's format."""
+    header = np.zeros(layout.HEADER, np.int64)
+    header[layout.RATE] = config.sample_rate
+    header[layout.CHANNELS] = config.channels
+    header[layout.PACKET] = config.packet_samples
+    header[layout.LOOKAHEAD] = config.lookahead
+    return header
 
 
 def _write_ladders(

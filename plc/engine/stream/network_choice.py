@@ -5,14 +5,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plc import notice
 from plc.engine.predict.ladder import Ladders, Rung
 from plc.engine.runtime.worker import StreamContext
 from plc.engine.stream.concealment import StepNetworks, StepPrediction
 from plc.engine.stream.config import StreamConfig
-from plc.engine.stream.memory import StreamMemory
+from plc.engine.stream.memory import StreamMemory, header_of
 from plc.errors import ConfigError, ModelError, in_a_line
 from plc.kept_costs import find_cost, keep_cost
 from plc.processor_time import thread_clock
@@ -78,7 +77,7 @@ def step_networks(
         models = _shared(sound, outside_at)
     if models is None:
         return StepNetworks(None, {}, left_out) if len(left_out) == len(manifests) else None
-    header = _header_of(config)
+    header = header_of(config)
     fills.choose_networks(models.address, models.words.nbytes, header)
     per_ms = math.inf if within_ms == math.inf else work_per_ms()
     chosen: dict[str, tuple[str, float]] = {}
@@ -149,15 +148,6 @@ def _unsound(manifests: dict[str, "Manifest"], outside_at: int) -> dict[str, dic
             found[of] = {"model": manifest.name, "mode": "left out", "why": why}
             notice.tell(f"the network {manifest.name} is left out: {why}")
     return found
-
-
-def _header_of(config: StreamConfig) -> NDArray[np.int64]:
-    header = np.zeros(layout.HEADER, np.int64)
-    header[layout.RATE] = config.sample_rate
-    header[layout.CHANNELS] = config.channels
-    header[layout.PACKET] = config.packet_samples
-    header[layout.LOOKAHEAD] = config.lookahead
-    return header
 
 
 @cache
