@@ -245,14 +245,11 @@ def test_a_pool_has_threads(threads: int) -> None:
         ConcealerPool(threads)
 
 
-def test_wrong_ids_are_refused_and_no_stream_goes_on() -> None:
+def test_what_is_wrong_is_refused_and_no_stream_goes_on() -> None:
     pool = ConcealerPool()
-    ids, others = (
-        pool.open(2, **FORMAT),
-        pool.open(1, sample_rate=8_000, packet_samples=PACKET),
-    )
+    ids, others = pool.open(2, **FORMAT), pool.open(1, sample_rate=8_000, packet_samples=PACKET)
     packets, arrived = np.zeros((2, PACKET, 1), np.float32), np.ones(2, bool)
-    wrong = [
+    wrong_ids: list[tuple[Any, str]] = [
         ([ids[0], ids[0]], f"the id {ids[0]} is given twice"),
         ([ids[0], 1 << 40], "no stream has the id 1099511627776"),
         ([ids[0], -1], "no stream has the id -1"),
@@ -261,22 +258,15 @@ def test_wrong_ids_are_refused_and_no_stream_goes_on() -> None:
         (ids.astype(float), r"ids is float64 \(2,\); give what open returned"),
         (ids[:, None], r"ids is int64 \(2, 1\); give what open returned"),
     ]
-    for given_ids, message in wrong:
+    for given_ids, message in wrong_ids:
         with pytest.raises(ConfigError, match=message):
-            pool.push(given_ids, packets, arrived)  # type: ignore[arg-type]  # on purpose
+            pool.push(given_ids, packets, arrived)
     with pytest.raises(ConfigError, match="no stream has the id -1"):
         pool.reset([-1])
     for budget_ms in (-1.0, np.nan, None, "5"):
         with pytest.raises(ConfigError, match=f"budget_ms is {budget_ms!r}; give a time of 0 ms"):
             pool.push(ids, packets, arrived, budget_ms=budget_ms)  # type: ignore[arg-type]
-    assert [stats.packets for stats in pool.stats([*ids, *others])] == [0, 0, 0]
-
-
-def test_wrong_arrays_are_refused_and_no_stream_goes_on() -> None:
-    pool = ConcealerPool()
-    ids = pool.open(2, **FORMAT)
-    packets, arrived = np.zeros((2, PACKET, 1), np.float32), np.ones(2, bool)
-    wrong = [
+    wrong_arrays: list[tuple[tuple[Any, ...], str]] = [
         ((packets[:1], arrived), "packets is float32"),
         ((packets.astype(np.float64), arrived), r"give np.asarray\(packets, np.float32\)$"),
         ((packets.swapaxes(1, 2), arrived), r"push np.swapaxes\(packets, 1, 2\)$"),
@@ -287,10 +277,21 @@ def test_wrong_arrays_are_refused_and_no_stream_goes_on() -> None:
         ((packets, arrived, packets[:, :80]), "out must be"),
         ((packets, arrived, packets.astype(np.int16)), "out must be"),
     ]
-    for arguments, message in wrong:
+    for arguments, message in wrong_arrays:
         with pytest.raises(PacketError, match=message):
-            pool.push(ids, *arguments)  # type: ignore[arg-type]  # on purpose
-    assert pool.stats(ids)[0].packets == 0
+            pool.push(ids, *arguments)
+    wrong_parts: list[tuple[Any, str]] = [
+        ({2: [(0, 8)]}, "missing has parts of packet 2; there are 2"),
+        ({-1: [(0, 8)]}, "missing has parts of packet -1; there are 2"),
+        ({1: [(8, 8)]}, r"missing is \[\(8, 8\)\]; give parts of 0 to 160"),
+        ({1.5: [(0, 8)]}, "missing has parts of packet 1.5; there are 2"),
+        ({"1": [(0, 8)]}, "missing has parts of packet '1'; there are 2"),
+        ([(0, 8)], r"missing is list; give parts by place, such as \{3: \[\(0, 120\)\]\}"),
+    ]
+    for missing, message in wrong_parts:
+        with pytest.raises(PacketError, match=message):
+            pool.push(ids, packets, arrived, missing=missing)
+    assert [stats.packets for stats in pool.stats([*ids, *others])] == [0, 0, 0]
 
 
 def test_a_packet_with_nan_is_lost_to_its_stream_alone() -> None:
@@ -704,26 +705,6 @@ def parts_of(rng: np.random.Generator) -> list[tuple[int, int]]:
     """Return one or two parts of a packet."""
     ends = np.sort(rng.choice(PACKET + 1, 2 * int(rng.integers(1, 3)), replace=False)).tolist()
     return list(zip(ends[::2], ends[1::2], strict=True))
-
-
-def test_wrong_parts_are_refused_and_no_stream_goes_on() -> None:
-    pool = ConcealerPool()
-    ids = pool.open(2, **FORMAT)
-    packets, arrived = np.zeros((2, PACKET, 1), np.float32), np.ones(2, bool)
-    for missing, message in (
-        ({2: [(0, 8)]}, "missing has parts of packet 2; there are 2"),
-        ({-1: [(0, 8)]}, "missing has parts of packet -1; there are 2"),
-        ({1: [(8, 8)]}, r"missing is \[\(8, 8\)\]; give parts of 0 to 160"),
-        ({1.5: [(0, 8)]}, "missing has parts of packet 1.5; there are 2"),
-        ({"1": [(0, 8)]}, "missing has parts of packet '1'; there are 2"),
-        (
-            [(0, 8)],
-            r"missing is list; give parts by place, such as \{3: \[\(0, 120\)\]\}",
-        ),
-    ):
-        with pytest.raises(PacketError, match=message):
-            pool.push(ids, packets, arrived, missing=missing)  # type: ignore[arg-type]  # on purpose
-    assert [stats.packets for stats in pool.stats(ids)] == [0, 0]
 
 
 def test_threads_share_the_search_for_dropouts(monkeypatch: pytest.MonkeyPatch) -> None:
