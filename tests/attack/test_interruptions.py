@@ -252,22 +252,6 @@ def test_signals_that_come_all_the_time_shut_nothing(threads: int) -> None:
     push(0)
 
 
-def test_a_signal_handler_that_calls_the_stream_again_is_refused() -> None:
-    calls = 0
-
-    def clock() -> float:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            with pytest.raises(ConcurrentPushError):
-                concealer.push(None)
-        return 0.0
-
-    concealer = Concealer(**FORMAT, model="ar", clock=clock)
-    concealer.push(PACKETS[0])
-    assert concealer.stats.packets == 1
-
-
 def test_another_thread_goes_on_behind_an_interrupted_one() -> None:
     concealer = Concealer(**FORMAT, model="ar")
     for moment in range(60):

@@ -21,13 +21,7 @@ from plc.engine.stream.dependencies import Dependencies
 from plc.engine.stream.stats import Stats
 from plc.errors import ConfigError, ModelError
 from plc.files.distances import lsd_db
-from plc_kernels.stream import entry, layout
-from plc_kernels.stream.fills import fill_part
-from plc_kernels.stream.step import GO_ON, MORE, PUSH, step_many
 from tests.examples import examples, some
-from tests.installed import needs_numba
-from tests.kernels.memory import assert_allocates_nothing
-from tests.kernels.stream.blocks import Stream, settings_of
 from tests.kernels.stream.test_fills import speech
 from tests.signals import tones
 
@@ -40,13 +34,6 @@ def packets_of(rate: int, channels: int, packet: int, streams: int, dtype: type)
     whole = np.stack(rows).reshape(streams, ticks, packet, channels).transpose(1, 0, 2, 3)
     scaled = np.rint(32_767 * whole) if dtype is np.int16 else whole
     return np.ascontiguousarray(scaled.astype(dtype))
-
-
-def single(rate: int, channels: int, packet: int, lookahead: int, seed: int) -> Stream:
-    """Return a stream as C runs it."""
-    model = flat.shared_models(find("speech" if rate >= 16_000 else "speech-narrowband"))
-    assert model is not None
-    return Stream(settings_of(rate, channels, packet, lookahead, seed), model.words)
 
 
 @examples(30, few=3)
@@ -203,24 +190,6 @@ def test_rungs_for_servers_have_a_network_where_it_answers_in_time() -> None:
     assert short.rungs == ("ar:4/20", "ar:2.5/15", "noise")
     assert long.rungs == ("ar:4/20", "ar:15/30", "noise", "network:speech")
     assert "network:speech" in best.rungs
-
-
-@needs_numba
-def test_the_step_with_a_network_allocates_nothing() -> None:
-    model = flat.shared_models(find("speech"))
-    assert model is not None
-    stream = single(16_000, 1, 320, 0, 0)
-    for packet in speech(16_000, 1)[:16_000].reshape(50, 320):
-        stream.push(packet[:, None])
-    block, box = stream.block[None], np.zeros((320, 1), np.float32)
-    stream.block[layout.TAKES] = 0
-    place = box.ctypes.data
-    around = place, 0, False, np.zeros(2, np.int64), 0, place, 0, 1
-    flags = step_many(block, PUSH, *around)
-    assert flags & MORE
-    assert_allocates_nothing(fill_part, (stream.block, model.address, flags))
-    step_many(block, GO_ON, *around)
-    assert stream.block[layout.RUNG_SAMPLES + entry.NETWORK_PLACE]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -11,7 +11,6 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import inpaint
-from plc.engine.models.manifest import Manifest
 from plc.engine.networks.encoder import (
     EXTENSIONS,
     AnyRateEncoder,
@@ -19,8 +18,6 @@ from plc.engine.networks.encoder import (
     Network,
     open_context_encoder,
 )
-from plc.engine.runtime.providers import Signature
-from plc.engine.runtime.shared import BoundSession
 from plc.errors import ConfigError, ModelError
 from plc.files.distances import ratio_db
 from plc_bench.scores.metrics import snr_ms_db
@@ -234,37 +231,6 @@ def test_a_model_file_fills_as_its_formula_does(tmp_path: Path, is_complex: bool
         gap = (START, START + gap_samples)
         expected = ContextEncoder(formula).fill(x, gap)
         np.testing.assert_allclose(encoder.fill(x, gap), expected, atol=1e-6)
-
-
-def test_the_weights_are_read_once_and_sessions_opened_when_needed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("onnxruntime")
-    from plc.engine.networks import encoder as module_of
-    from plc.engine.runtime import session, shared
-
-    reads: list[str] = []
-    batches: list[int] = []
-    read, bind = shared.read_weights, BoundSession
-
-    def counted(manifest: Manifest) -> bytes:
-        reads.append(manifest.name)
-        return read(manifest)
-
-    def bound(ort: Any, opened: Any, signature: Signature, *rest: Any) -> BoundSession:
-        batches.append(signature.output[1][0])
-        return bind(ort, opened, signature, *rest)
-
-    for module in (module_of, session, shared):
-        monkeypatch.setattr(module, "read_weights", counted, raising=False)
-    monkeypatch.setattr(session, "BoundSession", bound)
-    encoder = open_context_encoder(write_context_encoder(tmp_path, True))
-    assert batches == [1]
-    x = tones(9, RATE, 9000)
-    for gap_samples in (1024, 768, 768):
-        encoder.fill(x, (START, START + gap_samples))
-    assert batches == [1, 3]
-    assert len(reads) == 1
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -218,11 +218,3 @@ def test_engines_that_cannot_be_built_leave_nothing_behind(tmp_path: Path) -> No
     with pytest.raises(RefusedError, match="build failed"):
         open_engines(tmp_path, TensorRt(builds=False))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_another_identity_has_engines_of_its_own(tmp_path: Path) -> None:
-    tensorrt = TensorRt()
-    open_engines(tmp_path, tensorrt)
-    open_engines(tmp_path, tensorrt, device="other")
-    assert tensorrt.did == ["build", "build"]
-    assert len(list(tmp_path.iterdir())) == 2

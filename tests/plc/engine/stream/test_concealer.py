@@ -385,7 +385,7 @@ def test_memory_does_not_grow() -> None:
     concealer = Concealer(packet_samples=64)
     packet = noise(0, 64).reshape(64, 1)
     out = np.empty((64, 1), np.float32)
-    trace = GilbertElliott(0.1, 3.0).trace(4000, 0)
+    trace = GilbertElliott(0.1, 3.0).trace(1500, 0)
 
     def play() -> None:
         for lost in trace:
