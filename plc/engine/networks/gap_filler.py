@@ -118,13 +118,7 @@ def find_models(kind: str, model: str) -> list[Manifest]:
 
 
 def check_kind(manifest: Manifest, kind: str) -> None:
-    """Refuse a model of another kind.
-
-    Raises
-    ------
-    ConfigError
-        If it is of one.
-    """
+    """Raise a :class:`ConfigError` unless a model is of this kind."""
     if manifest.kind != kind:
         raise ConfigError(
             f"model {manifest.name} is of kind {manifest.kind}; expected kind {kind}: plc models "
@@ -133,13 +127,7 @@ def check_kind(manifest: Manifest, kind: str) -> None:
 
 
 def check_rate(manifest: Manifest, sample_rate: int) -> None:
-    """Refuse a model for other sample rates.
-
-    Raises
-    ------
-    ConfigError
-        If it is for others.
-    """
+    """Raise a :class:`ConfigError` unless a model is for this sample rate."""
     low, high = manifest.sample_rates
     if not low <= sample_rate <= high:
         raise ConfigError(
