@@ -157,20 +157,6 @@ def step_down(pace: Pace, deepest: int) -> None:
     assert changed == 1
 
 
-def test_a_pace_begins_at_the_top_and_stays_there_in_time() -> None:
-    pace = Pace()
-    for _ in range(1000):
-        assert pace.note(False, 3) == pace.pass_time(PACKET_MS) == 0
-    assert pace.depth == 0
-
-
-def test_one_late_burst_changes_nothing_and_a_second_steps_down() -> None:
-    pace = Pace()
-    assert not pace.note(True, 3)
-    assert pace.note(True, 3)
-    assert pace.depth == 1
-
-
 @pytest.mark.parametrize(("calm", "steps"), [(Pace._CALM - 1, True), (Pace._CALM, False)])
 def test_a_late_burst_is_forgotten_after_a_calm_while(calm: int, steps: bool) -> None:
     pace = Pace()

@@ -47,13 +47,6 @@ def test_a_provider_that_is_not_installed_names_the_extra() -> None:
         wanted_providers(wheel, "cuda")
 
 
-def test_the_real_wheels_providers_are_in_our_order() -> None:
-    found = installed_providers(ort)
-    assert found[-1] == "cpu"
-    assert found == wanted_providers(ort, "auto")
-    assert found == [name for name in PROVIDERS if name in found]
-
-
 def test_a_provider_that_is_silently_replaced_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -272,18 +272,6 @@ def test_what_is_submitted_is_copied_at_once(hanging: Fake) -> None:
     worker.close()
 
 
-def test_ticks_between_submission_and_collection_lose_nothing() -> None:
-    worker = start(Fake(on_gpu=True))
-    for value in range(50):
-        ticket = worker.submit(*gap(float(value)))
-        worker.tick()
-        worker.tick()
-        out = empty()
-        assert worker.collect(ticket, NO_HURRY_S, out) is Result.DONE
-        assert (out == 2.0 * value + 1.0).all()
-    worker.close()
-
-
 def test_a_result_that_nobody_collects_is_dropped() -> None:
     worker = start(Fake())
     first = worker.submit(*gap(1.0))
