@@ -140,3 +140,82 @@ def test_hostile_frames_are_left_out() -> None:
     heard = np.trim_zeros(pipecat.heard(down))
     assert np.array_equal(heard, np.trim_zeros(sound))
     assert sum("resample before it" in each for each in told) == 1
+
+
+def livekit() -> tuple[Any, ModuleType]:
+    """Return LiveKit's types, and the example as a module."""
+    pytest.importorskip("livekit.rtc", reason="pip install livekit==1.2.1")
+    return importlib.import_module("livekit.rtc"), example("livekit_room")
+
+
+def test_livekit_hears_what_came_and_says_what_was_made_up(
+    speech: tuple[Path, Path, NDArray[np.int16]], tmp_path: Path
+) -> None:
+    livekit()
+    heard = tmp_path / "heard.wav"
+    told = run(sys.executable, EXAMPLES / "livekit_room.py", *speech[:2], heard)
+    lost_s = np.count_nonzero(read_trace(speech[1])) * PIECE_S
+    assert float(told.split()[0]) == pytest.approx(lost_s, abs=0.3)
+    check_heard(speech, heard)
+
+
+def test_what_a_full_queue_of_livekit_drops_is_made_up_in_its_place() -> None:
+    rtc, room = livekit()
+    sound = noise(1.0)
+
+    async def main() -> tuple[int, int]:
+        source = rtc.AudioSource(16_000, 1)
+        track = rtc.LocalAudioTrack.create_audio_track("noise", source)
+        stamps, steady = room.Stamps(), room.Steady(16_000)
+        stream = rtc.AudioStream(track, None, 5, 16_000, noise_cancellation=stamps)
+        await source.capture_frame(rtc.AudioFrame(sound.tobytes(), 16_000, 1, len(sound)))
+        end = holes = taken = made_up = 0
+        async for event in stream:
+            begin = event.frame.userdata["at"]
+            holes, end = holes + begin - end, begin + event.frame.samples_per_channel
+            steady.put(event.frame)
+            if begin <= 4800 < end:
+                await asyncio.sleep(0.3)  # a busy program, but for its sound card
+            due = 160 * round(100 * end / 16_000) if begin < 12_800 else 19_200
+            made_up += steady.take(due - taken).userdata["made_up_samples"]
+            taken = due
+            if begin >= 12_800:
+                break
+        await stream.aclose()
+        return holes, made_up
+
+    holes, made_up = asyncio.run(asyncio.wait_for(main(), 20.0))
+    assert holes > 1600
+    assert made_up >= holes
+
+
+def test_hostile_frames_of_livekit_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    rtc, room = livekit()
+    sound, steady = noise(0.4), room.Steady(16_000)
+
+    def frame(begin: int, at: object) -> Any:
+        piece = sound[begin : begin + 320].tobytes()
+        return rtc.AudioFrame(piece, 16_000, 1, 320, userdata={"at": at})
+
+    for begin in range(0, 6400, 320):
+        steady.put(frame(begin, begin))
+        steady.put(frame(begin, begin))  # twice
+        steady.put(frame(begin, "there"))
+        steady.put(rtc.AudioFrame(bytes(640), 8000, 2, 160))
+    steady.buffer.end()
+    heard = np.concatenate([np.asarray(steady.take(160).data) for _ in range(50)])
+    assert np.array_equal(np.trim_zeros(heard), np.trim_zeros(sound))
+    assert len(caplog.messages) == 1
+    assert "left out" in caplog.text
+
+
+def test_a_cleared_stream_of_livekit_is_silent_until_the_next_frame() -> None:
+    rtc, room = livekit()
+    steady = room.Steady(16_000)
+    steady.put(rtc.AudioFrame(noise(1.0).tobytes(), 16_000, 1, 16_000))
+    for _ in range(20):
+        steady.take(160)
+    steady.buffer.clear()
+    assert not np.any(np.concatenate([steady.take(160).data for _ in range(20)])[160:])
+    steady.put(rtc.AudioFrame(noise(0.1).tobytes(), 16_000, 1, 1600))
+    assert np.any(np.concatenate([steady.take(160).data for _ in range(20)]))

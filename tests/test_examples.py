@@ -26,6 +26,7 @@ PATIENCE_S = 120.0
 TESTED = {
     "conceal_file.py": "test_a_file_is_concealed_packet_by_packet",
     "pipecat_agent.py": "tests/test_agent_examples.py",
+    "livekit_room.py": "tests/test_agent_examples.py",
     "voice_agent.py": "test_speech_over_a_websocket_is_heard_whole_until_it_is_interrupted",
     "live_callback.py": "test_a_sound_cards_callback_conceals",
     "aiortc_call.py": "test_a_call_is_heard_whole",
