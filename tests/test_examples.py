@@ -36,6 +36,7 @@ TESTED = {
     "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
     "c/conceal.c": "tests/plc/embed/c_side.py",
     "c/receiver.c": "tests/plc/embed/test_receiver.py",
+    "c/lc3_conceal.c": "tests/plc/embed/test_lc3.py",
     "c/CMakeLists.txt": "tests/plc/embed/test_library.py",
     "relay/": "tests/plc/transport/relay/test_relay_examples.py",
     "scaling/": "tests/test_scaling.py",
