@@ -32,6 +32,7 @@ TESTED = {
     "aiortc_call.py": "test_a_call_is_heard_whole",
     "gstreamer_rtp.py": "test_a_pipeline_of_gstreamer_conceals_what_it_loses",
     "webcodecs.html": "tests/plc/programs/test_web_package.py",
+    "discord.mjs": "tests/plc/programs/test_web_package.py",
     "notes.py": "test_a_network_plays_a_scale_and_a_midi_file",
     "gaps.ipynb": "test_the_notebook_runs_and_its_fills_are_better_than_silence",
     "c/conceal.c": "tests/plc/embed/c_side.py",

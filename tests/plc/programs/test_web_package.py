@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shutil
 import socket
@@ -14,7 +15,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from plc.programs import web
 from tests.browser import ARGUMENTS, chromium
@@ -141,6 +144,77 @@ def test_types_are_those_of_the_module(installed: Path) -> None:
     (installed / "user.ts").write_text(TYPED)
     options = ("--noEmit", "--strict", "--target", "es2022", "--module", "nodenext")
     run(installed, "tsc", *options, "--lib", "es2022,dom", "user.ts")
+
+
+# In any order, twice, damaged, far off and over the numbers' end: each has one packet of sound.
+HOSTILE = """
+import { Receiver } from "./discord.mjs";
+import OpusScript from "opusscript";
+const encoder = new OpusScript(48000, 1, OpusScript.Application.VOIP);
+const wave = (k) => Int16Array.from({ length: 960 }, (_, i) => 9000 * Math.sin(32 * k + i / 30));
+const coded = (_, k) => encoder.encode(Buffer.from(wave(k).buffer), 960);
+const packets = Array.from({ length: 40 }, coded);
+const played = (numbers, change = (packet) => packet) => {
+  const receiver = new Receiver({ channels: 1 });
+  const take = (k) => receiver.receive((65530 + k) & 0xffff, change(packets[k % 40], k));
+  const heard = numbers.flatMap(take);
+  heard.push(...receiver.end());
+  const error = heard.flatMap((each, k) => [...each].map((x, i) => x - plain[k]?.[i]));
+  const energy = error.reduce((sum, x) => sum + x * x, 0);
+  return [heard.length, receiver.made, Math.sqrt(energy / error.length)];
+};
+const all = [...packets.keys()];
+const decoder = new Receiver({ channels: 1 });
+const plain = packets.map((packet) => decoder.decode(packet));
+const damaged = [Buffer.alloc(0), Buffer.alloc(9000), null, "?"];
+const results = {
+  all: played(all),
+  shuffled: played([0, 2, 1, 3, 5, 4, 4, 6, 6, 2, ...all.slice(7)]),
+  lost: played(all.filter((k) => k % 10 !== 5)),
+  damaged: played(all, (packet, k) => (k % 10 === 5 ? damaged[(k - 5) / 10] : packet)),
+  anew: played([...all, ...all.map((k) => k + 20000)]).slice(0, 2),
+};
+console.log(JSON.stringify(results));
+"""
+
+
+@pytest.fixture(scope="module")
+def bot(installed: Path) -> Path:
+    """The project with Opus, and the example for bots of Discord."""
+    there = Path(run(installed, "npm", "root", "-g").strip(), "opusscript")
+    if not there.is_dir():
+        pytest.skip("opusscript is not installed (npm install -g opusscript@0.1.1)")
+    (installed / "node_modules/opusscript").symlink_to(there)
+    shutil.copy(ROOT / "examples/discord.mjs", installed)
+    return installed
+
+
+def test_lost_packets_of_a_bot_are_concealed(bot: Path) -> None:
+    speech, rate = soundfile.read(ROOT / "plc/data/speech.flac")
+    soundfile.write(bot / "speech.wav", np.repeat(speech[: 3 * rate], 48_000 // rate), 48_000)
+    heard = {}
+    for loss in ("0", "0.1"):
+        said = run(bot, "node", "discord.mjs", "speech.wav", f"heard-{loss}.wav", loss)
+        played, made_up = re.findall(r"\d+", said)
+        heard[int(made_up)], found = soundfile.read(bot / f"heard-{loss}.wav")
+        assert found == 48_000
+        assert abs(int(played) - 150) <= 2
+    whole, lossy = heard.pop(0), next(iter(heard.values()))
+    assert 4 < next(iter(heard)) < 30
+    same = min(len(whole), len(lossy))
+    error = lossy[:same] - whole[:same]
+    assert np.sum(error**2) < 0.4 * np.sum(whole**2)
+
+
+def test_hostile_packets_of_a_bot_are_absorbed(bot: Path) -> None:
+    (bot / "hostile.mjs").write_text(HOSTILE)
+    found = json.loads(run(bot, "node", "hostile.mjs"))
+    assert found["all"] == found["shuffled"] == [40, 0, 0.0]
+    for name in ("lost", "damaged"):
+        count, made_up, error = found[name]
+        assert (count, made_up) == (40, 4), name
+        assert error < 0.05, name  # the sound's is 0.19
+    assert found["anew"] == [80, 0]
 
 
 @contextmanager
