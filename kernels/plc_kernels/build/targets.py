@@ -6,6 +6,7 @@ from dataclasses import dataclass
 X86_64 = "x86_64"
 AARCH64 = "aarch64"
 WASM32 = "wasm32"
+LINUX, WINDOWS = "linux", "windows"
 
 _MACHINES = {"amd64": X86_64, "arm64": AARCH64}
 
@@ -29,6 +30,8 @@ class Target:
         As LLVM names the type; empty: the family's least.
     features : str, further instructions
     suffix : str, of the functions' names
+    system : str
+        Whose object files and calls: ``"windows"``; ``"linux"`` is for all others.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Target:
     processor: str = ""
     features: str = ""
     suffix: str = ""
+    system: str = LINUX
 
 
 TARGETS = {
@@ -44,11 +48,16 @@ TARGETS = {
     for target in (
         *(
             Target(
-                f"x86-64-{level}",
+                f"{before}x86-64-{level}",
                 X86_64,
-                "x86_64-unknown-linux-gnu",
+                triple,
                 processor=f"x86-64-{level}",
                 suffix=f"_{level}",
+                system=system,
+            )
+            for before, triple, system in (
+                ("", "x86_64-unknown-linux-gnu", LINUX),
+                ("windows-", "x86_64-w64-windows-gnu", WINDOWS),
             )
             for level in ("v2", "v3", "v4")
         ),
@@ -67,6 +76,6 @@ TARGETS = {
 FAMILIES = (X86_64, AARCH64, WASM32)
 
 
-def targets_of(family: str) -> list[Target]:
-    """Return the types of a family, the least first."""
-    return [target for target in TARGETS.values() if target.family == family]
+def targets_of(family: str, system: str = LINUX) -> list[Target]:
+    """Return the types of a family for a system, the least first."""
+    return [each for each in TARGETS.values() if (each.family, each.system) == (family, system)]

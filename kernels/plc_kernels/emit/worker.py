@@ -27,7 +27,7 @@ from numba.np.arrayobj import populate_array
 from plc_kernels.build import denormals
 from plc_kernels.build.compile import kernel
 from plc_kernels.build.jit import compiled_text, optimise_for, whole_text
-from plc_kernels.build.targets import TARGETS, WASM32, Target, machine
+from plc_kernels.build.targets import LINUX, TARGETS, WASM32, Target, machine
 from plc_kernels.emit import python
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.network.product import PAIRS
@@ -355,6 +355,8 @@ def object_code(target: Target, functions: Mapping[str, Any]) -> bytes:
     if not at_home:
         modules = [_moved(text, target, compiler) for text in modules]
         modules.append(_moved(_CONTROL[target.family], target, compiler))
+    elif target.system != LINUX:
+        modules = [_begun_anew(text, target, compiler) for text in modules]
     linked = llvm.parse_assembly(modules[0])
     for text in modules[1:]:
         linked.link_in(llvm.parse_assembly(text))
@@ -429,7 +431,6 @@ def _array(context: Any, build: Any, pointer: Any, length: Any = _ANY_LENGTH) ->
 
 def _moved(text: str, target: Target, compiler: Any) -> str:
     """Return unoptimised text for another family of processors."""
-    text = re.sub(r'^target (datalayout|triple) = ".*"\n', "", text, flags=re.MULTILINE)
     text = re.sub(r'"(target-cpu|target-features|probe-stack)"="[^"]*"', "", text)
     # Nothing is allocated, so no array has an owner whose users would be counted.
     text = re.sub(
@@ -438,6 +439,12 @@ def _moved(text: str, target: Target, compiler: Any) -> str:
         text,
         flags=re.MULTILINE | re.DOTALL,
     )
+    return _begun_anew(text, target, compiler)
+
+
+def _begun_anew(text: str, target: Target, compiler: Any) -> str:
+    """Return text with the first lines of a target."""
+    text = re.sub(r'^target (datalayout|triple) = ".*"\n', "", text, flags=re.MULTILINE)
     return _head(target, compiler) + text
 
 

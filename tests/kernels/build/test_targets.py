@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from plc_kernels.build.targets import FAMILIES, TARGETS, machine, targets_of
+from plc_kernels.build.targets import FAMILIES, TARGETS, WINDOWS, machine, targets_of
 from plc_kernels.emit.objects import environment_of
 
 
@@ -13,11 +13,11 @@ def test_each_family_has_targets_whose_functions_have_names_of_their_own() -> No
         suffixes = [target.suffix for target in targets_of(family)]
         assert suffixes
         assert len(set(suffixes)) == len(suffixes)
-    assert [target.name for target in targets_of("x86_64")] == [
-        "x86-64-v2",
-        "x86-64-v3",
-        "x86-64-v4",
-    ]
+    levels = ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
+    assert [target.name for target in targets_of("x86_64")] == levels
+    there = targets_of("x86_64", WINDOWS)
+    assert [target.name for target in there] == [f"windows-{level}" for level in levels]
+    assert [target.processor for target in there] == levels
 
 
 @pytest.mark.parametrize(

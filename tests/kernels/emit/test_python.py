@@ -18,7 +18,7 @@ from numba import types
 
 from plc_kernels import emit
 from plc_kernels.build import library
-from plc_kernels.build.targets import machine, targets_of
+from plc_kernels.build.targets import WINDOWS, X86_64, machine, targets_of
 from plc_kernels.emit.objects import emit_objects, run_for
 from plc_kernels.signal.level import largest
 from plc_kernels.signal.noise import noise_windows
@@ -180,6 +180,37 @@ entry = Entry(reshaped, (types.Array(types.float32, 1, "C"),))
 code = object_code(TARGETS[sys.argv[1]], {"plck_0": entry})
 raise SystemExit(", ".join(set(undefined_symbols(code)) - MATHEMATICS - MEMORY))
 """
+
+
+FOR_WINDOWS = """
+import math, sys
+from numba import types
+from plc_kernels.build.compile import kernel
+from plc_kernels.emit.python import Entry
+from plc_kernels.emit.symbols import undefined_symbols
+from plc_kernels.emit.worker import object_code
+from plc_kernels.build.targets import TARGETS
+
+@kernel
+def decades(row):
+    return math.log10(row[0])
+
+entry = Entry(decades, (types.Array(types.float64, 1, "C"),))
+code = object_code(TARGETS[sys.argv[1]], {"plck_decades": entry})
+names = [each for each in ("plck_decades_v2", "decades_v2_") if each.encode() in code]
+raise SystemExit(f"{code[:2].hex()} {names} {set(undefined_symbols(code))}")
+"""
+
+
+@pytest.mark.skipif(machine() != X86_64, reason="numba optimises for x86-64 alone")
+def test_an_object_for_windows_is_coff_and_has_the_functions_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "for_windows.py").write_text(FOR_WINDOWS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    target = targets_of(X86_64, WINDOWS)[0]
+    found = run_for(target, "for_windows", [target.name])
+    assert found == "6486 ['plck_decades_v2'] {'log10'}"
 
 
 def test_what_calls_code_of_numba_is_not_made_to_trap(
