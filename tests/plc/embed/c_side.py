@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc.embed.library import Library, write_sources
-from plc_kernels.build.targets import machine, targets_of
+from plc_kernels.build.targets import WINDOWS, machine, targets_of
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "c" / "conceal.c"
@@ -23,18 +23,18 @@ TOLERANCE = 1e-3
 def compiled(source: Path, built: Library, *flags: str, compiler: str = "gcc") -> Path:
     """Compile a program with the library's own archive."""
     folder = built.library.parent
-    program = folder / source.stem
-    command = [compiler, "-O2", *WARNINGS, *flags, f"-I{folder}", str(source)]
-    command += [str(folder / "libplc.a"), "-lm", "-o", str(program)]
+    program = folder / f"{source.stem}{'.exe' if built.family == WINDOWS else ''}"
+    command = [compiler, "-O2", *WARNINGS, f"-I{folder}", str(source)]
+    command += [str(folder / "libplc.a"), "-lm", *flags, "-o", str(program)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return program
 
 
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in an empty environment."""
+def run(*command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in an environment of these variables alone."""
     return subprocess.run(
         [str(each) for each in command],
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
         check=False,

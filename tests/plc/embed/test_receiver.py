@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import math
+import os
 import re
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import soundfile
 
 from plc import PlayoutBuffer
 from plc.transport.rtp.codecs import open_codec
-from tests.plc.embed.c_side import EXAMPLE, TOLERANCE, compiled, recording
+from tests.plc.embed.c_side import EXAMPLE, TOLERANCE, compiled, recording, run
 
 if TYPE_CHECKING:
     from plc.embed.library import Library
@@ -214,16 +215,26 @@ def test_c_plays_what_python_plays_whatever_comes_and_when(
 def test_the_example_is_a_receiver_of_rtp(
     built: "Library", tmp_path: Path, codec: str, rate: int
 ) -> None:
-    program = compiled(EXAMPLE.with_name("receiver.c"), built)
+    receives_rtp([compiled(EXAMPLE.with_name("receiver.c"), built)], tmp_path, codec, rate)
+
+
+def receives_rtp(
+    receiver: list[str | Path], tmp_path: Path, codec: str, rate: int, **variables: str
+) -> None:
+    """Send packets to the example, and look into what it writes."""
     coding, samples = open_codec(codec, rate, 1), rate // 50
     signal = np.asarray(recording("speech", 48_000)[:: 48_000 // rate][: 100 * samples], np.float32)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     wav = tmp_path / "heard.wav"
-    command = [program, str(port), wav, "--codec", codec, "--rate", str(rate)]
-    running = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
-    time.sleep(0.5)
+    command = [*receiver, str(port), wav, "--codec", codec, "--rate", str(rate)]
+    running = subprocess.Popen(
+        list(map(str, command)), stderr=subprocess.PIPE, text=True, env=os.environ | variables
+    )
+    while f":{port:04X} " not in Path("/proc/net/udp").read_text():  # Wine needs a while
+        assert running.poll() is None
+        time.sleep(0.05)
     first, wait = 2**32 - 5000, time.monotonic()  # the stamps wrap
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for k in range(100):
@@ -247,6 +258,6 @@ def test_the_example_is_a_receiver_of_rtp(
     np.testing.assert_allclose(
         heard[found + samples : found + 6 * samples], part[samples:-samples], atol=1e-4
     )
-    again = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    again = run(*command, **variables)
     assert again.returncode == 1
     assert "is there already" in again.stderr
