@@ -23,6 +23,7 @@ c = typer.Typer(name="c", help="The engine as a C library.", no_args_is_help=Tru
         'cc examples/c/conceal.c -o conceal -Ibuild -Lbuild -lplc -Wl,-rpath,"$PWD/build"',
         "plc c build --out pi --target aarch64          for a Raspberry Pi",
         "plc c build --out page --target wasm32         plc.wasm, for browsers",
+        "plc c build --prefix win --target windows      plc.dll, made on Linux",
     ),
 )
 def build(
@@ -34,8 +35,8 @@ def build(
         typer.Option(metavar="DIR", help="Install instead: into include and lib of this folder."),
     ] = None,
     target: Annotated[
-        Literal["host", "x86_64", "aarch64", "wasm32"],
-        typer.Option(help="Processors to build for; host: this one's family."),
+        Literal["host", "x86_64", "aarch64", "wasm32", "windows", "musl"],
+        typer.Option(help="Processors to build for; host: this one's family; or a system."),
     ] = "host",
 ) -> None:
     """Build libplc: the engine as a C library that needs no Python.
@@ -43,7 +44,8 @@ def build(
     DIR gets libplc.so, libplc.a, plc.h, plc.pc and plc_ladspa.so (a plugin that conceals dropouts),
     or plc.wasm; a prefix also what CMake reads. For x86_64 there is code for x86-64-v2, v3 and v4
     in one library. It needs gcc; from other processors gcc-aarch64-linux-gnu for aarch64, lld for
-    wasm32. See docs/embedding.md.
+    wasm32. windows (x86-64) makes plc.dll and libplc.dll.a by gcc-mingw-w64-x86-64, musl a library
+    for Alpine and OpenWrt by musl-tools. See docs/embedding.md.
     """
     from plc.embed.library import build_library
 
@@ -59,7 +61,7 @@ def build(
     for path in built.files:
         say(path)
     if built.flags:
-        say(f"cc program.c {built.flags}")
+        say(f"{built.compiler} program.c {built.flags}")
 
 
 @c.command(

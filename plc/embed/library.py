@@ -1,23 +1,25 @@
 """Build ``libplc``: the engine as a C library without Python.
 
 The step of a stream is compiled ahead of time (:mod:`plc_kernels.emit`), for x86-64 at three
-levels of which each stream takes the best; ``plc.c`` checks arguments around it. For WebAssembly it
-is the step alone (:mod:`plc.embed.wasm`).
+levels of which each stream takes the best; ``plc.c`` checks arguments around it. For Windows and
+musl ``plc_math.c`` stands in for functions of their C libraries that round otherwise than glibc's.
+For WebAssembly it is the step alone (:mod:`plc.embed.wasm`).
 """
 
 import shlex
 import shutil
+import struct
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from plc.embed.packaging import PLUGIN, SHARED, SONAME, header, package
-from plc.embed.toolchain import ARCHIVER, ARM_COMPILER, COMPILER, X86_COMPILER, Tool, find, run
+from plc.embed.packaging import DLL, IMPORTS, PLUGIN, SHARED, SONAME, header, package
+from plc.embed.toolchain import ARCHIVER, COMPILER, CROSS_COMPILERS, MUSL, RENAMER, Tool, find, run
 from plc.embed.wasm import COUNTED, RECEIVED, build_wasm
 from plc.errors import ConfigError, unknown
-from plc_kernels.build.targets import AARCH64, WASM32, X86_64, Target, machine, targets_of
+from plc_kernels.build.targets import WASM32, WINDOWS, X86_64, Target, machine, targets_of
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.receive import layout as receiver
 from plc_kernels.signal.burst import LEAVE_MS
@@ -28,13 +30,15 @@ from plc_kernels.stream.gap import NETS
 HERE = Path(__file__).parent
 SOURCE = HERE / "plc.c"
 PLUGIN_SOURCE = HERE / "plc_ladspa.c"
+MATHEMATICS_SOURCE = HERE / "plc_math.c"
 CARRIED = HERE / "libplc"
 """Built already, in a wheel for one platform (``.ci/machine_code.py``)."""
 HOST = "host"
-FAMILIES = (HOST, X86_64, AARCH64, WASM32)
+FAMILIES = (HOST, *CROSS_COMPILERS, WASM32)
 
 CFLAGS = ("-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
-_COMPILERS = {X86_64: X86_COMPILER, AARCH64: ARM_COMPILER}
+# What plc_math.c defines, with a prefix: names of an archive meet those of the program.
+REPLACED = ("expf", "log10f", "log10")
 # As plc.h numbers them.
 _LEVELS = {"x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
 _PLACES = ("NETWORK", "POSITION", "PREPARED_AT", "SECOND", "FILL", "FILL_SAMPLES", "STATS")
@@ -50,16 +54,18 @@ class Library:
     Attributes
     ----------
     family : str
-        Of processors: ``"x86_64"``, ``"aarch64"`` or ``"wasm32"``.
+        Of processors: ``"x86_64"``, ``"aarch64"`` or ``"wasm32"``; or ``"windows"``, ``"musl"``.
     files : list of path
         All that was written; the library first.
     flags : str
         For a compiler, to use it; none for WebAssembly.
+    compiler : str, its usual name
     """
 
     family: str
     files: list[Path]
     flags: str
+    compiler: str = ""
 
     @property
     def library(self) -> Path:
@@ -82,7 +88,8 @@ def build_library(
     folder : path
         Where to; made if it is not there. Files of an earlier build are replaced, each at once.
     target : str
-        ``"host"``, ``"x86_64"``, ``"aarch64"`` or ``"wasm32"``.
+        ``"host"``, ``"x86_64"``, ``"aarch64"``, ``"wasm32"``; ``"windows"`` (x86-64) or ``"musl"``
+        (this machine's processors).
     tell : callable
         Called with a line for each thing done, from any thread.
     prefix : bool
@@ -98,7 +105,8 @@ def build_library(
         raise ConfigError(unknown("target", target, FAMILIES))
     if target == HOST and sys.platform != "linux":
         raise ConfigError(
-            f"libplc is built for Linux, and this is {sys.platform}; give x86_64, aarch64 or wasm32"
+            f"libplc is built on Linux, and this is {sys.platform}; "
+            f"give {', '.join(FAMILIES[1:-1])} or {FAMILIES[-1]}"
         )
     family = machine() if target == HOST else target
     if family not in FAMILIES:
@@ -120,8 +128,10 @@ def build_library(
         raise ConfigError(f"cannot write to {into}: {error.strerror}") from error
     names = ("include", "lib") if prefix else ("", "")
     include, lib = (shlex.quote(str(into / name)) for name in names)
-    flags = "" if family == WASM32 else f"-I{include} -L{lib} -lplc -Wl,-rpath,{lib}"
-    return Library(family=family, files=files, flags=flags)
+    flags = "" if family == WASM32 else f"-I{include} -L{lib} -lplc"
+    flags += "" if family in (WASM32, WINDOWS) else f" -Wl,-rpath,{lib}"
+    compiler = "" if family == WASM32 else compiler_for(family).names[0]
+    return Library(family=family, files=files, flags=flags, compiler=compiler)
 
 
 def _make(
@@ -150,10 +160,17 @@ def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list
     """Compile and link in a folder; return the files to keep."""
     compiler = find(compiler_for(family))
     archiver = find(ARCHIVER)
-    targets = targets_of(family)
+    targets = step_targets(family)
     write_sources(work, targets)
-    glue = work / "plc.o"
-    run([*compiler, *CFLAGS, "-c", str(work / SOURCE.name), "-o", str(glue)])
+
+    def compile_c(source: Path, *flags: str) -> str:
+        made = str(work / f"{source.stem}.o")
+        run([*compiler, *CFLAGS, *flags, f"-I{work}", "-c", str(source), "-o", made])
+        return made
+
+    renamed = [f"--redefine-sym={name}=plck_{name}" for name in REPLACED]
+    renamer = [*find(RENAMER), *renamed] if family in (WINDOWS, MUSL) else []
+    glue = [compile_c(SOURCE), *([compile_c(MATHEMATICS_SOURCE)] if renamer else [])]
     count = 0
 
     def done(name: str) -> None:
@@ -162,8 +179,18 @@ def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list
         tell(f"compiled the step for {name} ({count} of {len(targets)})")
 
     tell(f"compiling the step for {', '.join(each.name for each in targets)}")
-    objects = [str(glue), *map(str, emitted(targets, work, done))]
+    objects = [*glue, *map(str, emitted(targets, work, done))]
+    for each in objects[len(glue) :] if renamer else ():
+        run([*renamer, each])
     shared, archive = work / SHARED, work / "libplc.a"
+    if family == WINDOWS:
+        # Else the time and an address made of the path stand in it, and no build is like another.
+        same = ["-Wl,--no-insert-timestamp", "-Wl,--disable-auto-image-base", "-s"]
+        made = [f"-Wl,--out-implib,{work / IMPORTS}", "-o", str(work / DLL)]
+        run([*compiler, "-shared", "-static-libgcc", *same, *objects, *made])
+        compile_c(SOURCE, "-DPLC_STATIC")  # a program that has the archive in it exports nothing
+        run([*archiver, "rcs", str(archive), *objects])
+        return [work / name for name in (DLL, IMPORTS, "libplc.a", "plc.h")]
     checks = ["-Wl,--no-undefined", "-Wl,-z,relro,-z,now", f"-Wl,-soname,{SONAME}"]
     run([*compiler, "-shared", *checks, *objects, "-lm", "-o", str(shared)])
     run([*archiver, "rcs", str(archive), *objects])
@@ -174,8 +201,15 @@ def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list
 
 
 def compiler_for(family: str) -> Tool:
-    """Return the C compiler for a family of processors."""
-    return COMPILER if family == machine() else _COMPILERS[family]
+    """Return the C compiler for a family of processors, Windows or musl."""
+    return COMPILER if family == machine() else CROSS_COMPILERS[family]
+
+
+def step_targets(family: str) -> list[Target]:
+    """Return the types of processors of a family, of Windows or musl, the least first."""
+    if family == WINDOWS:
+        return targets_of(X86_64, WINDOWS)
+    return targets_of(machine() if family == MUSL else family)
 
 
 def emitted(
@@ -199,8 +233,9 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     (work / "plc.h").write_text(header())
     shutil.copy(SOURCE, work / SOURCE.name)
     steps = [
-        f'X({each.suffix.removeprefix("_")}, {_LEVELS.get(each.name, 0)}, "{each.name}")'
+        f'X({each.suffix.removeprefix("_")}, {_LEVELS.get(name, 0)}, "{name}")'
         for each in targets
+        for name in [each.processor or each.name]
     ]
     lines = [f"#define PLC_STEPS(X) {' '.join(steps)}"]
     lines += [f"#define PLCK_{name} {getattr(layout, name)}" for name in _PLACES]
@@ -218,4 +253,8 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     lines.append(f"#define PLCK_PARTS {dropout_search.PARTS}")
     lines += [f"#define PLCK_{name} ({getattr(receiver, name)})" for name in RECEIVED]
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
+    powers = (
+        struct.unpack("<q", struct.pack("<d", 2.0 ** (k / 32)))[0] - (k << 47) for k in range(32)
+    )
+    lines.append(f"#define PLCK_POWERS {', '.join(map(hex, powers))}")
     (work / "step.h").write_text("\n".join(lines) + "\n")

@@ -16,6 +16,8 @@ SHARED = f"{_SHORT}.{plc.__version__}"
 """The shared library; the soname and ``libplc.so`` are links to it."""
 PLUGIN = "plc_ladspa.so"
 """The library as a plugin; hosts look for such in a folder ``ladspa``."""
+DLL, IMPORTS = "plc.dll", "libplc.dll.a"
+"""The shared library for Windows, which has no links, and what linkers take for it."""
 
 _PKG_CONFIG = """\
 libdir=${{pcfiledir}}{lib}
@@ -35,8 +37,7 @@ get_filename_component(_plc_include "${{_plc_lib}}/../include" ABSOLUTE)
 if(NOT TARGET plc::plc)
   add_library(plc::plc SHARED IMPORTED)
   set_target_properties(plc::plc PROPERTIES
-    IMPORTED_LOCATION "${{_plc_lib}}/{shared}"
-    IMPORTED_SONAME "{soname}"
+    {places}
     INTERFACE_INCLUDE_DIRECTORIES "${{_plc_include}}")
   add_library(plc::static STATIC IMPORTED)
   set_target_properties(plc::static PROPERTIES
@@ -48,6 +49,11 @@ endif()
 unset(_plc_lib)
 unset(_plc_include)
 """
+# Where CMake finds the shared library, and what programs are linked with.
+_PLACES = f"""IMPORTED_LOCATION "${{_plc_lib}}/{SHARED}"
+    IMPORTED_SONAME "{SONAME}\""""
+_WINDOWS_PLACES = f"""IMPORTED_LOCATION "${{_plc_lib}}/../bin/{DLL}"
+    IMPORTED_IMPLIB "${{_plc_lib}}/{IMPORTS}\""""
 _CMAKE_VERSION = """\
 set(PACKAGE_VERSION "{version}")
 if(PACKAGE_VERSION VERSION_LESS PACKAGE_FIND_VERSION
@@ -76,12 +82,12 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     Parameters
     ----------
     built : list of path
-        The shared library, the archive, the header and the plugin.
+        The shared library, the archive, the header, and the plugin; or Windows' import library.
     folder : path
         Where to; made if it is not there.
     prefix : bool
-        Into ``include`` and ``lib`` of the folder, with files for CMake; else all beside each
-        other.
+        Into ``include`` and ``lib`` of the folder (a DLL into ``bin``), with files for CMake; else
+        all beside each other.
 
     Returns
     -------
@@ -91,11 +97,15 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     lib, include = (folder / "lib", folder / "include") if prefix else (folder, folder)
     config = lib / "pkgconfig" if prefix else folder
     cmake = lib / "cmake" / "plc"
-    places = {"plc.h": include, PLUGIN: lib / "ladspa" if prefix else folder}
-    for each in (lib, config, *places.values(), *([cmake] if prefix else [])):
+    places = {"plc.h": include}
+    if prefix:
+        places |= {PLUGIN: lib / "ladspa", DLL: folder / "bin"}
+    finals = [places.get(path.name, lib) / path.name for path in built]
+    for each in (config, *(path.parent for path in finals), *([cmake] if prefix else [])):
         each.mkdir(parents=True, exist_ok=True)
-    files = [path.replace(places.get(path.name, lib) / path.name) for path in built]
-    for name, target in ((SONAME, SHARED), (_SHORT, SONAME)):
+    files = [path.replace(final) for path, final in zip(built, finals, strict=True)]
+    windows = built[0].name == DLL
+    for name, target in () if windows else ((SONAME, SHARED), (_SHORT, SONAME)):
         (lib / name).symlink_to(target)
         files.append(lib / name)
     apart = {"lib": "/..", "include": "/../../include"} if prefix else {"lib": "", "include": ""}
@@ -108,8 +118,7 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
             text.format(
                 version=plc.__version__,
                 major=_NUMBERS["MAJOR"],
-                soname=SONAME,
-                shared=SHARED,
+                places=_WINDOWS_PLACES if windows else _PLACES,
                 **apart,
             )
         )

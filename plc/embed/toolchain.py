@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plc.errors import ConfigError
+from plc_kernels.build.targets import AARCH64, WINDOWS, X86_64
+
+MUSL = "musl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,17 @@ class Tool:
 
 
 COMPILER = Tool("a C compiler", ("cc", "gcc", "clang"), "gcc libc6-dev", "CC")
-ARM_COMPILER = Tool(
-    "a C compiler for aarch64", ("aarch64-linux-gnu-gcc",), "gcc-aarch64-linux-gnu", "CC_AARCH64"
-)
-X86_COMPILER = Tool(
-    "a C compiler for x86-64", ("x86_64-linux-gnu-gcc",), "gcc-x86-64-linux-gnu", "CC_X86_64"
-)
+CROSS_COMPILERS = {
+    target: Tool(f"a C compiler for {name}", (compiler,), package, f"CC_{target.upper()}")
+    for target, name, compiler, package in (
+        (X86_64, "x86-64", "x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu"),
+        (AARCH64, "aarch64", "aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+        (WINDOWS, "Windows", "x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
+        (MUSL, "musl", "musl-gcc", "musl-tools"),
+    )
+}
+"""By what they compile for."""
+RENAMER = Tool("objcopy", ("objcopy", "llvm-objcopy"), "binutils", "OBJCOPY")
 ARCHIVER = Tool("an archiver", ("ar", "llvm-ar"), "binutils", "AR")
 WASM_LINKER = Tool(
     "a linker for WebAssembly", ("wasm-ld", "wasm-ld-19", "wasm-ld-14"), "lld", "WASM_LD"

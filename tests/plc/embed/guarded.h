@@ -8,8 +8,41 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
+
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+enum { PROT_NONE = 0, PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 0, MAP_ANONYMOUS = 0, _SC_PAGESIZE = 0 };
+#define MAP_FAILED NULL
+
+static DWORD protection(int asked) {
+    return asked & PROT_WRITE ? PAGE_READWRITE : asked ? PAGE_READONLY : PAGE_NOACCESS;
+}
+
+static void *mmap(void *at, size_t size, int asked, int flags, int file, int begin) {
+    (void)flags, (void)file, (void)begin;
+    return VirtualAlloc(at, size, MEM_RESERVE | MEM_COMMIT, protection(asked));
+}
+
+static int mprotect(void *at, size_t size, int asked) {
+    DWORD before;
+    return !VirtualProtect(at, size, protection(asked), &before);
+}
+
+static int munmap(void *at, size_t size) {
+    (void)size;
+    return !VirtualFree(at, 0, MEM_RELEASE);
+}
+
+static long sysconf(int asked) {
+    (void)asked;
+    return 4096;
+}
+#else
+#include <sys/mman.h>
+#endif
 
 static uint64_t state;
 

@@ -561,6 +561,7 @@ def test_the_header_agrees_with_the_engine(tmp_path: Path) -> None:
     assert f"#define MOST_CHANNELS {layout.MAX_CHANNELS}u\n" in source
     write_sources(tmp_path, targets_of("x86_64"))
     written = (tmp_path / "step.h").read_text()
+    source += library.MATHEMATICS_SOURCE.read_text()
     assert set(re.findall(r"PLCK_\w+", source)) == set(re.findall(r"PLCK_\w+", written))
 
 
@@ -570,7 +571,7 @@ def test_the_header_has_the_version_and_exports_on_every_system(tmp_path: Path) 
     path.write_text(header())
     assert "@" not in header()
     assert header().startswith("/* SPDX-License-Identifier: MIT */\n")
-    for source in (library.SOURCE, library.PLUGIN_SOURCE):
+    for source in (library.SOURCE, library.PLUGIN_SOURCE, library.MATHEMATICS_SOURCE):
         assert source.read_text().startswith("/* SPDX-License-Identifier: MIT */\n")
     major, minor, patch = plc.__version__.split(".")
     for line in (
@@ -607,7 +608,7 @@ def test_an_unknown_target_and_a_folder_that_cannot_be_written_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(
-        ConfigError, match="target is 'pdp11'; known: host, x86_64, aarch64, wasm32"
+        ConfigError, match="target is 'pdp11'; known: host, x86_64, aarch64, windows, musl, wasm32"
     ):
         build_library(tmp_path, "pdp11")
     with pytest.raises(ConfigError, match="one file for a page; it is not installed"):
@@ -619,5 +620,5 @@ def test_an_unknown_target_and_a_folder_that_cannot_be_written_are_refused(
     with pytest.raises(ConfigError, match="this machine is riscv64"):
         build_library(tmp_path)
     monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(ConfigError, match="for Linux, and this is win32; give x86_64, aarch64"):
+    with pytest.raises(ConfigError, match="on Linux, and this is win32; give x86_64, aarch64"):
         build_library(tmp_path)

@@ -47,6 +47,7 @@ def test_a_missing_compiler_is_named_before_anything_is_compiled(
     for target, package in ((machine(), COMPILER.package), ("wasm32", WASM_LINKER.package)):
         with pytest.raises(ConfigError, match=f"apt-get install {package}"):
             build_library(tmp_path / "build", target)
-    with pytest.raises(ConfigError, match="apt-get install gcc-"):
-        build_library(tmp_path / "build", other)
+    for target, package in ((other, "gcc-"), ("windows", "gcc-mingw-"), ("musl", "musl-tools")):
+        with pytest.raises(ConfigError, match=f"apt-get install {package}"):
+            build_library(tmp_path / "build", target)
     assert not list((tmp_path / "build").iterdir())
