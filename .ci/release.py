@@ -4,8 +4,8 @@ It builds the source archive and from it the wheel, adds machine code and ``libp
 wheel (``machine_code.py``), puts the networks of papers into one of their own, checks what is in
 all, and runs the second, and the tests with it, in a new environment with empty caches. Of that
 come ``libplc`` as an archive and Debian packages, the package for npm (``release_files.py``), a
-wheel for aarch64, and ``SHA256SUMS``. ``--pure`` leaves the second wheel and these out, which take
-minutes of compiling, and runs no tests.
+wheel for aarch64, ``libplc`` for Windows and musl, and ``SHA256SUMS``. ``--pure`` leaves the second
+wheel and these out, which take minutes of compiling, and runs no tests.
 The version stands in ``plc/__init__.py``. It needs the packages auditwheel, build and wheel.
 """
 
@@ -246,6 +246,26 @@ def further_files(work: Path) -> list[Path]:
     return files
 
 
+def libraries_of_systems(work: Path) -> list[Path]:
+    """Return archives of the library for Windows and musl, where their compilers are installed."""
+    made = runpy.run_path(str(Path(__file__).with_name("release_files.py")))
+    files = []
+    for target, compiler, system in (
+        ("windows", "x86_64-w64-mingw32-gcc", "windows-x86_64"),
+        ("musl", "musl-gcc", "linux-musl-x86_64"),
+    ):
+        if not shutil.which(compiler):
+            print(f"there is no library for {target}: {compiler} is needed")
+            continue
+        prefix = work / target
+        _run(sys.executable, "-m", "plc", "c", "build", "--prefix", prefix, "--target", target)
+        if target == "windows":  # parts of mingw-w64 are in the DLL
+            about = Path("/usr/share/doc/mingw-w64-common/copyright")
+            shutil.copy(about, prefix / "LICENSE.mingw-w64")
+        files.append(made["pack_library"](prefix, ROOT / "LICENSE", work, version(), system))
+    return files
+
+
 def wheels_for_aarch64(plain: Path, work: Path) -> list[Path]:
     """Return the wheel with machine code for aarch64; none where nothing links it."""
     if not shutil.which("aarch64-linux-gnu-gcc"):
@@ -425,7 +445,7 @@ def main() -> int:
             for wheel in wheels_for_aarch64(plain, work):
                 found += [f"{wheel.name}: {each}" for each in problems_of_wheel(wheel, True)]
                 further.append(wheel)
-            files += further
+            files += further + libraries_of_systems(work)
         files.append(papers)
         for problem in found:
             print(f"error: {problem}", file=sys.stderr)

@@ -63,9 +63,11 @@ def write_archive(path: Path, top: str, files: Iterable[tuple[str, Path]]) -> Pa
     return path
 
 
-def pack_library(prefix: Path, licence: Path, out: Path, version: str) -> Path:
+def pack_library(
+    prefix: Path, licence: Path, out: Path, version: str, system: str = "linux-x86_64"
+) -> Path:
     """Return an archive of the library as it is installed into a prefix."""
-    name = f"libplc-{version}-linux-x86_64"
+    name = f"libplc-{version}-{system}"
     files = [
         (path.relative_to(prefix).as_posix(), path)
         for path in prefix.rglob("*")

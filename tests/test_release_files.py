@@ -57,6 +57,8 @@ def test_an_archive_has_all_of_a_prefix_and_is_the_same_again(
     assert names["lib/libplc.so"].linkname == "libplc.so.0"
     assert names["lib/libplc.so.0.1.0"].mode == 0o755
     assert {"LICENSE", "include/plc.h", "lib/ladspa/plc_ladspa.so"} < set(names)
+    path = made["pack_library"](prefix, licence, tmp_path, "0.1.0", "windows-x86_64")
+    assert path.name == "libplc-0.1.0-windows-x86_64.tar.gz"
 
 
 def test_the_npm_package_has_what_its_description_names(
