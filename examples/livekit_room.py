@@ -19,7 +19,7 @@ import soundfile
 from livekit import rtc
 
 from plc import PacketError, PlayoutBuffer, warm_up
-from plc.engine.loss import read_trace
+from plc.engine.trace_files import read_trace
 
 PIECE_S, JITTER_S, TAKE_S = 0.02, 0.03, 0.01
 

@@ -19,7 +19,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
 from plc import PacketError, PlayoutBuffer, warm_up
-from plc.engine.loss import read_trace
+from plc.engine.trace_files import read_trace
 
 PIECE_S, JITTER_S = 0.02, 0.03
 

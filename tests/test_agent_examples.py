@@ -17,7 +17,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc.engine.loss import read_trace, write_trace
+from plc.engine.trace_files import read_trace, write_trace
 from plc.programs.demo import clip_audio
 from tests.test_examples import EXAMPLES, run
 

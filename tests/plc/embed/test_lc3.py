@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from plc.engine.loss import write_trace
+from plc.engine.trace_files import write_trace
 from tests.plc.embed.c_side import EXAMPLE, WARNINGS, recording, run
 
 if TYPE_CHECKING:
