@@ -23,7 +23,7 @@ _LEAST_REACH = 1e-6
 
 
 class Content(Enum):
-    """What the numbers in an array's first channel are."""
+    """Kinds of numbers in the first channel of an array."""
 
     AMPLITUDE = 0
     MAGNITUDE = 1
