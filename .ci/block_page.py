@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = ["layout", "gap", "fills", "bridge_fills", "music_drafts", "tables", "model"]
+MODULES = ["layout", "gap", "extend_network", "bridge", "extend_music", "tables", "model"]
 MODULES += ["dropout_search"]
 HEAD = """# The words of a stream's block
 

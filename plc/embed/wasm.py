@@ -18,7 +18,7 @@ from plc_kernels.build.targets import TARGETS
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.emit.symbols import MATHEMATICS
 from plc_kernels.receive import layout as receiver
-from plc_kernels.stream import bridge_fills, entry, gap, layout
+from plc_kernels.stream import bridge, entry, gap, layout
 
 EXPORTS = (
     *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_fill", "plck_resume"),
@@ -96,7 +96,7 @@ def places() -> dict[str, Any]:
             "bridges": layout.BRIDGE_NET + gap.FILE_AT,
         },
         "receiver": {_named(word): getattr(receiver, word) for word in RECEIVED},
-        "networkSamples": {"speech": made, "music": made + 1, "bridges": made + bridge_fills.PLACE},
+        "networkSamples": {"speech": made, "music": made + 1, "bridges": made + bridge.PLACE},
         "counters": {_named(name): k for name, k in COUNTED.items() if name not in _NOT_THERE},
     }
 

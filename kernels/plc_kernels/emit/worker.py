@@ -33,7 +33,7 @@ from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.network.product import PAIRS
 from plc_kernels.receive import entry as receive
 from plc_kernels.receive import pieces
-from plc_kernels.stream import dropout_search, entry, fills, model_file, preparation
+from plc_kernels.stream import dropout_search, entry, model_file, networks, preparation
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
 
@@ -152,7 +152,7 @@ FUNCTIONS = {
     ),
     # block, model, flags
     "plck_fill": View(
-        fills.fill_part, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.NUMBER, 2))
+        networks.fill_part, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.NUMBER, 2))
     ),
     # block, at; block, model
     "plck_look": View(preparation.look, "pi", ((Kind.WORDS, 0), (Kind.NUMBER, 1))),
@@ -206,9 +206,9 @@ _SMALL = (
     *(
         f"stream.{name}"
         for name in (
-            *("entry", "layout", "start", "tables", "gap", "fills", "bridge_fills", "music_drafts"),
-            *("model_file", "step", "prediction", "preparation", "fill_limit", "neighbours"),
-            *("background", "burst_noise", "edge", "queue", "model", "times"),
+            *("entry", "layout", "start", "tables", "gap", "networks", "bridge", "model_file"),
+            *("step", "extend", "extend_network", "extend_music", "preparation", "fill_limit"),
+            *("neighbours", "background", "noise", "received", "queue", "model", "times"),
         )
     ),
     *("signal.contour", "signal.passages", "signal.edges", "signal.history", "signal.recall"),

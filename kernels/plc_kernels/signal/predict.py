@@ -1,7 +1,7 @@
 """Linear prediction of a signal's channels: from the past, and from both sides of a gap.
 
 What is fitted, how a prediction sets out and how two of them meet is decided here alone, for a
-stream's step (:mod:`plc_kernels.stream.prediction`) and for :mod:`plc.engine.predict.linear` alike.
+stream's step (:mod:`plc_kernels.stream.extend`) and for :mod:`plc.engine.predict.linear` alike.
 They differ in where the memory lies.
 """
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.signal.predict import BESIDE_FIT, BESIDE_ORDER, is_long, rehearsed_samples
 from plc_kernels.signal.rungs import STEADY_MS, UNSTEADY_MS, order_of, past_samples
-from plc_kernels.stream import fills, prediction
+from plc_kernels.stream import extend, extend_network, networks
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.gap import FILE_AT, there
@@ -82,19 +82,19 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[at.FILLS_NOISE] = header[at.CONTENT] != at.AS_SPEECH
     taken = 0
     if model:
-        if not fills.choose(model, settings[10], header):
+        if not networks.choose(model, settings[10], header):
             return 0
         _leave_out_untold(header)
-        fills.measure(model, header)
+        networks.measure(model, header)
         header[at.NETWORK_RUNG] = NETWORK_PLACE
-        taken = _network_work(model, header)
+        taken = networks.work(model, header)
         while (
             limit
             and taken
             and (taken + _work(header, _ALL_RUNGS - 1) > limit or _work(header, _RUNGS - 1) > limit)
         ):
-            fills.leave_out(model, header)
-            taken = _network_work(model, header)
+            networks.leave_out(model, header)
+            taken = networks.work(model, header)
     while first < _RUNGS - 1 and limit and _work(header, first) > limit:
         first += 1
     header[at.STEADY_STEPS] = _write_ladder(rate, first, _RUNGS, header, at.LADDER, 0)
@@ -110,7 +110,7 @@ def prepare(settings: NDArray[np.int64], header: Block) -> int:
     header[at.NOISE_RUNG] = _NOISE_PLACE
     lay_out(header)
     if header[at.NETWORK]:
-        fills.add_places(header)
+        networks.add_places(header)
     if settings[9] and not lookahead:
         add_second(header, settings[9])
     return int(header[at.SIZE])
@@ -129,12 +129,6 @@ def _leave_out_untold(header: Block) -> None:
 
 
 @part
-def _network_work(model: int, header: Block) -> int:
-    """Return the multiply-adds of the dearest run of a network, with its drafts and spectra."""
-    return int((1.0 + fills.BESIDE_RUN) * header[at.CHANNELS] * fills.operations(model, header))
-
-
-@part
 def _work(header: Block, rung: int) -> int:
     """Return the work of a lost packet at a rung, in multiply-adds of a network."""
     rate, packet = header[at.RATE], header[at.PACKET]
@@ -142,7 +136,7 @@ def _work(header: Block, rung: int) -> int:
     order = order_of(_PAST_MS[rung, 0], _PAST_MS[rung, 1], rate)
     fitted, predicted, searched = past, packet, 0
     if header[at.NETWORK]:
-        ahead, searched = fills.drafted(header, rung >= _RUNGS)
+        ahead, searched = networks.drafted(header, rung >= _RUNGS)
         predicted += ahead
     if header[at.LOOKAHEAD]:
         reach = reach_of(rate, packet, header[at.LOOKAHEAD])
@@ -199,7 +193,7 @@ def open_block(settings: NDArray[np.int64], block: Block) -> None:
     numbers[at.COSTS :] = 0.0
     open_stream(block)
     if block[at.NETWORK]:
-        fills.open_network(block)
+        networks.open_network(block)
     if block[at.SECOND]:
         open_second(block, settings[9])
 
@@ -234,15 +228,15 @@ def calibrate(block: Block, model: int) -> int:
                 noise = (noise * 1103515245 + 12345) & 0x7FFFFFFF  # ISO C's example of rand()
                 ring[c, i] = noise / 2.0**31 - 0.5
         block[at.HISTORY_FILLED] = block[at.HISTORY_TRUSTED] = block[at.PAST]
-        prediction.begin(block)
-        prediction.extend(block, fill)
+        extend.begin(block)
+        extend.extend(block, fill)
         step = at.LADDER + 3 * block[at.STEP]
         predicted = packet
         if block[at.NETWORK]:
-            ran = fills.try_out(block, model)
-            ahead, searched = fills.drafted(block, block[at.SPEECH] != 0)
+            ran = extend_network.try_out(block, model)
+            ahead, searched = networks.drafted(block, block[at.SPEECH] != 0)
             predicted += ahead
-            done += int(channels * ((1.0 + fills.BESIDE_RUN) * ran + searched))
+            done += int(channels * ((1.0 + networks.BESIDE_RUN) * ran + searched))
         done += _work_of(block, block[step], block[step + 1], block[step + 1], predicted)
     reset(block)
     return int(done)

@@ -13,7 +13,6 @@ from plc_kernels.spectra.gap import (
     EDGE_MS,
     INSIDE,
     OVERLAP,
-    Grid,
     analyse_rows,
     mark_gap,
     synthesise_gap,
@@ -55,7 +54,8 @@ SIZE = GRID + tables.GRID_SIZE
 WORKED_IN = (SPECTRA, FILLED, LINE, *(GRID + word for word in tables.GRID_WORKED_IN))
 """Arrays that hold nothing from one answer to the next."""
 _ROWS = _table.rows(_table.arrays)
-_array_of = view_of(_table)
+array_of = view_of(_table)
+"""``array_of(block, LINES, net)``: an array of a network."""
 for _net in (at.SPEECH_NET, at.MUSIC_NET, at.BRIDGE_NET):
     at.TABLE.include(_table, _net)
 
@@ -64,6 +64,20 @@ for _net in (at.SPEECH_NET, at.MUSIC_NET, at.BRIDGE_NET):
 def there(block: Block, net: int) -> bool:
     """Return whether a stream has a network."""
     return bool(block[net + FILE_AT] >= 0)
+
+
+@inlined
+def network_of(block: Block, net: int, model: int) -> int:
+    """Return the address of a network in the models' file at an address."""
+    return int(model + block[net + FILE_AT])
+
+
+@inlined
+def operations_of(model: int, header: Block, net: int) -> int:
+    """Return the multiply-adds of a run; 0 for a network that is not there."""
+    if not there(header, net):
+        return 0
+    return tables.word_of(network_of(header, net, model), of.OPERATIONS)
 
 
 @part
@@ -116,58 +130,32 @@ def mark(block: Block, net: int, gap: int, both: bool) -> None:
         gap,
         EDGE_MS * block[at.RATE] / 1000.0,
         both,
-        _array_of(block, LOST, net),
-        _array_of(block, RAMP, net),
+        array_of(block, LOST, net),
+        array_of(block, RAMP, net),
     )
-
-
-@inlined
-def gap_grid(block: Block, net: int) -> Grid:
-    """Return the grid of a network's frames."""
-    return tables.grid_of(block, net + GRID)
-
-
-@inlined
-def gap_lines(block: Block, net: int) -> NDArray[np.float32]:
-    """Return the drafts, shape (channels * drafts, samples)."""
-    return _array_of(block, LINES, net)
-
-
-@inlined
-def gap_spectra(block: Block, net: int) -> NDArray[np.float32]:
-    """Return the drafts' spectra, shape (channels * drafts, 2, bins, frames)."""
-    return _array_of(block, SPECTRA, net)
-
-
-@inlined
-def gap_filled(block: Block, net: int) -> NDArray[np.float32]:
-    """Return the network's answer, shape (channels, 2, bins, touching)."""
-    return _array_of(block, FILLED, net)
-
-
-@inlined
-def gap_made(block: Block, net: int) -> NDArray[np.float32]:
-    """Return the samples made of the answer, shape (channels, horizon)."""
-    return _array_of(block, MADE, net)
 
 
 @part
 def analyse(block: Block, net: int) -> None:
     """Make the spectra of the rows."""
-    analyse_rows(gap_grid(block, net), gap_lines(block, net), gap_spectra(block, net))
+    analyse_rows(
+        tables.grid_of(block, net + GRID),
+        array_of(block, LINES, net),
+        array_of(block, SPECTRA, net),
+    )
 
 
 @part
 def run(block: Block, net: int, model: int, work: NDArray[np.float32]) -> None:
     """Run the network at an address; write its answer, and GIVEN: whether that is finite."""
-    lost = _array_of(block, LOST, net)
-    answer = floats(block, net + FILLED, gap_filled(block, net).size)
+    lost = array_of(block, LOST, net)
+    answer = floats(block, net + FILLED, array_of(block, FILLED, net).size)
     run_network(
         words(model + tables.word_of(model, of.PLAN_AT), 0, tables.word_of(model, of.N_PLAN)),
         floats(
             model + tables.word_of(model, of.WEIGHTS_AT), 0, tables.word_of(model, of.N_WEIGHTS)
         ),
-        floats(block, net + SPECTRA, gap_spectra(block, net).size),
+        floats(block, net + SPECTRA, array_of(block, SPECTRA, net).size),
         floats(block, net + LOST, lost.size),
         work,
         answer,
@@ -180,14 +168,14 @@ def run(block: Block, net: int, model: int, work: NDArray[np.float32]) -> None:
 
 @part
 def synthesise(block: Block, net: int, gap: int) -> None:
-    """Make the gap's samples of the answer: the first ``gap`` columns of :func:`gap_made`."""
+    """Make the gap's samples of the answer: the first ``gap`` columns of MADE."""
     synthesise_gap(
-        gap_grid(block, net),
-        gap_lines(block, net),
+        tables.grid_of(block, net + GRID),
+        array_of(block, LINES, net),
         block[net + CONTEXT],
-        gap_filled(block, net),
+        array_of(block, FILLED, net),
         gap,
-        _array_of(block, RAMP, net),
-        _array_of(block, LINE, net),
-        gap_made(block, net),
+        array_of(block, RAMP, net),
+        array_of(block, LINE, net),
+        array_of(block, MADE, net),
     )

@@ -3,7 +3,7 @@
 :func:`look` copies the state of the stream between two pushes, and :func:`prepare` makes of it the
 burst that would follow if the next packets were lost: fit, drafts, the network's answer. Both write
 only the second set. A burst that begins where the set was made for takes it over by swapping places
-(:func:`~plc_kernels.stream.prediction.take_prepared`), and plays the same samples as without::
+(:func:`~plc_kernels.stream.extend.take_prepared`), and plays the same samples as without::
 
     push | received      look ─ prepare ─ PREPARED_AT            push | lost
     ─────┴─ block ────────▶ second set ───────────────▶ swapped ───┴─▶ played
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.build.denormals import flush_denormals, restore_denormals
-from plc_kernels.stream import background, fill_limit, fills, music_drafts, prediction
+from plc_kernels.stream import background, extend, extend_music, extend_network, fill_limit
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, array_bytes, floats, words
 from plc_kernels.stream.layout import PLAYING
@@ -42,7 +42,7 @@ _AWAKE_MS = 250.0
 """What is behind a louder packet is prepared for so long."""
 BETWEEN, BESIDE, SHARING = 1, 2, 3
 """Whether packets may be pushed while a burst is prepared: the module says how."""
-_COPIED = (at.RING, *music_drafts.SEARCH)
+_COPIED = (at.RING, *extend_music.SEARCH)
 """Arrays that pushes write."""
 _WORKED_IN = (at.FIT_FORWARD, at.FIT_BACKWARD, at.FIT_MIRROR, at.PREDICTOR, at.LINE, at.FIT_PAST)
 """Arrays that they work in."""
@@ -50,7 +50,7 @@ _WORKED_IN = (at.FIT_FORWARD, at.FIT_BACKWARD, at.FIT_MIRROR, at.PREDICTOR, at.L
 
 _PLACES = at.TABLE.rows(range(at.HEADER))
 _COPIED_PLACES = at.TABLE.rows(_COPIED)
-_FITTED_PLACES = at.TABLE.rows(prediction.SWAPPED[:5])
+_FITTED_PLACES = at.TABLE.rows(extend.SWAPPED[:5])
 _ROWS = at.TABLE.rows((at.DRAFT, at.LEFT))
 _STATE = np.array(
     [
@@ -68,13 +68,13 @@ def _has_second(block: Block, word: int, how: int) -> bool:
     """Return whether an array has a second place."""
     if not block[word]:
         return False
-    if word in prediction.SWAPPED or (block[at.NETWORK] and word in fills.SWAPPED):
+    if word in extend.SWAPPED or (block[at.NETWORK] and word in extend_network.SWAPPED):
         return True
     if how == BETWEEN:
         return False
     if word in _COPIED:
         return how == BESIDE
-    return bool(word in _WORKED_IN or (block[at.NETWORK] and word in fills.WORKED_IN))
+    return bool(word in _WORKED_IN or (block[at.NETWORK] and word in extend_network.WORKED_IN))
 
 
 @part
@@ -137,7 +137,7 @@ def look(block: Block, begins: int) -> int:
     second[at.PLAYED_AT] = begins
     second[at.GAP] = 0
     fill_limit.follow_share(second, False, block[at.PACKET])
-    prediction.gather(second)
+    extend.gather(second)
     # In speech that lasts nothing is searched: the ring alone, the first of them, is copied.
     _copy(block, second, _COPIED_PLACES if is_heard(block) else _COPIED_PLACES[:1])
     if block[at.REFIT]:
@@ -171,9 +171,9 @@ def prepare(block: Block, model: int) -> int:
     numbers = at.reals(second)
     numbers[at.BURST_MS] = numbers[at.LIMIT_MS] = numbers[at.PREPARE_MS]
     second[at.DEPTH] = 0
-    prediction.begin(second)
-    if not second[at.NETWORK] or fills.prepare_burst(second, model):
-        prediction.draft_packet(second)
+    extend.begin(second)
+    if not second[at.NETWORK] or extend_network.prepare_burst(second, model):
+        extend.draft_packet(second)
     restore_denormals(before)
     second[at.PREPARED_AT] = second[at.PLAYED_AT]
     return int(second[at.PREPARED_AT])
@@ -186,7 +186,7 @@ def hear(block: Block) -> None:
     The answer lies in the second set, as FILLED of the network SERVED; there is none if GIVEN is 0.
     """
     before = flush_denormals()
-    fills.hear_prepared(at.second_set(block))
+    extend_network.hear_prepared(at.second_set(block))
     restore_denormals(before)
 
 

@@ -12,7 +12,6 @@ from plc_kernels.spectra.fft import plan_fft
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.background import start_background
-from plc_kernels.stream.burst_noise import start_filling
 from plc_kernels.stream.fill_limit import start_limit
 from plc_kernels.stream.layout import (
     ARRIVED,
@@ -27,6 +26,7 @@ from plc_kernels.stream.layout import (
     TWIDDLES,
     WINDOWS,
 )
+from plc_kernels.stream.noise import start_filling
 
 
 @kernel

@@ -18,29 +18,21 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.build.denormals import flush_denormals, restore_denormals
-from plc_kernels.signal.fade import burst_gain, crossfade, fade_into
-from plc_kernels.signal.history import append
 from plc_kernels.signal.packet import pack_float32, pack_int16
-from plc_kernels.stream import background, edge, fill_limit, neighbours, prediction, queue
+from plc_kernels.stream import background, bridge, extend, fill_limit, neighbours, noise, queue
 from plc_kernels.stream import layout as at
-from plc_kernels.stream.arrays import Block, float_rows, floats, integer_rows
-from plc_kernels.stream.bridge_fills import longest_bridge
-from plc_kernels.stream.burst_noise import begin_filling, fill_noises
+from plc_kernels.stream.arrays import Block, float_rows, integer_rows
 from plc_kernels.stream.layout import (
     AFTER,
     BRIDGE_ROWS,
     FILL,
     FLAGS,
-    GAIN,
-    NOISE,
     PLAYING,
-    QUICK_RAMP,
-    RAMP,
-    RING,
     TAKES,
     array,
     reals,
 )
+from plc_kernels.stream.received import learn, play_received, recover, remember
 from plc_kernels.stream.times import note_time
 
 PUSH, GO_ON, DRAIN = range(3)
@@ -68,11 +60,7 @@ NEXT_LOST = 1024
 """A part of the packet that is played next is known to be lost."""
 
 _RECEIVED, _RECOVER, _EXTEND, _BRIDGE, PLAYS_NOISE = range(5)
-"""What is done for a part of a packet, in PLAY."""
-
-# Where the concealment differs from the received samples by more than this share of their energy,
-# a long crossfade only spoils received samples. Not in unsteady content (docs/notebook.md).
-_APART = 0.1
+"""What is done for a part of a packet, in PLAY: `received`, `extend`, `bridge`, `noise` do it."""
 
 
 @inlined
@@ -158,19 +146,13 @@ def _accept(
     block[at.WAITS] = 0
     block[at.PART_BEGIN] = 0
     block[at.PART_STOP] = 0
-    if ready:
-        share_time(block)
+    if ready:  # the packet's time is shared among its bursts
+        numbers = reals(block)
+        gaps = queue.gaps_in(block, block[at.SLOT])
+        numbers[at.BURST_MS] = min(numbers[at.HURRY_MS], numbers[at.LIMIT_MS] / max(gaps, 1))
     else:
         array(block, PLAYING)[:] = np.float32(0.0)
     return REFUSED if refused else 0, ready
-
-
-@inlined
-def share_time(block: Block) -> None:
-    """Share the packet's time among its bursts."""
-    numbers = reals(block)
-    gaps = queue.gaps_in(block, block[at.SLOT])
-    numbers[at.BURST_MS] = min(numbers[at.HURRY_MS], numbers[at.LIMIT_MS] / max(gaps, 1))
 
 
 @inlined
@@ -236,13 +218,7 @@ def _decide(block: Block, arrived: bool, far_side_known: bool) -> int:
     # A bridge may begin up to LATE samples after the level began to fall.
     if far_side_known and block[at.AGE] < block[at.HOLD] + block[at.LATE]:
         return _BRIDGE
-    return PLAYS_NOISE if _faded(block) else _EXTEND
-
-
-@inlined
-def _faded(block: Block) -> bool:
-    """Return whether only the background is left of the burst."""
-    return bool(block[at.AGE] >= block[at.HOLD] + block[at.FADE_SAMPLES])
+    return PLAYS_NOISE if noise.has_faded(block) else _EXTEND
 
 
 @part
@@ -256,15 +232,17 @@ def _begin_part(block: Block) -> int:
         block[at.MUSIC_AT] = block[at.PLAYED_AT]
     block[at.TOTAL_SAMPLES] += stop - begin
     gap = 0 if arrived else queue.gap_from(block, begin)
-    play = block[at.PLAY] = _decide(block, arrived, 0 < gap <= longest_bridge(block))
+    play = block[at.PLAY] = _decide(block, arrived, 0 < gap <= bridge.longest_bridge(block))
     if play == _RECEIVED:
-        return _play_received(block)
+        play_received(block)
+        return PLAYED
     if play == _RECOVER:
         if block[at.LANDED]:
             block[at.IN_BURST] = 0
-            return _play_received(block)
+            play_received(block)
+            return PLAYED
         block[at.FILL_SAMPLES] = min(block[at.RAMP_SAMPLES] - block[at.RECOVERED], stop - begin)
-        return MORE | (0 if _faded(block) else WANTS_FILL)
+        return MORE | (0 if noise.has_faded(block) else WANTS_FILL)
     background.interrupt(block)
     block[at.CONCEALED_NOW] = 1
     flags = MORE
@@ -284,7 +262,7 @@ def _begin_part(block: Block) -> int:
         return flags
     if block[at.AGE]:
         flags |= GOES_ON
-    if not _faded(block):
+    if not noise.has_faded(block):
         flags |= WANTS_FILL
     return flags
 
@@ -293,7 +271,7 @@ def _begin_part(block: Block) -> int:
 def _begin_burst(block: Block, gap: int) -> None:
     """Begin a burst; ``gap`` samples are bridged as a whole."""
     block[at.GAP] = gap
-    prediction.gather(block)
+    extend.gather(block)
     block[at.IN_BURST] = 1
     block[at.HOLD] = block[at.UNSTEADY_HOLD] if block[at.UNSTEADY] else block[at.STEADY_HOLD]
     block[at.LATE] = 0
@@ -304,72 +282,33 @@ def _begin_burst(block: Block, gap: int) -> None:
     block[at.LANDED] = 0
     block[at.KEPT] = -1
     fill_limit.begin_limit(block)
-    begin_filling(block)
+    noise.begin_filling(block)
     block[at.EVENTS] += 1
-    block[at.TAKEN] = prediction.take_prepared(block)
+    block[at.TAKEN] = extend.take_prepared(block)
     if not block[at.TAKEN]:
-        prediction.begin(block)
+        extend.begin(block)
 
 
 @inlined
 def _fill(block: Block) -> None:
     """Fill the part by the step's own prediction."""
-    channels = block[at.CHANNELS]
     if block[at.PLAY] == _BRIDGE:
         if block[at.BRIDGED] > 0 or block[at.BRIDGE] == 0:
             return
-        after = array(block, AFTER)
-        gap = block[at.BRIDGE]
-        through = prediction.through_rows(block)
-        bridge = prediction.bridge_of(block, block[at.KNOWN], gap)
-        for c in range(channels):
-            prediction.extend_channel(block, c, through[c, : gap + bridge.meet])
-        block[at.LANDED] = prediction.land(block, bridge, after)
-    elif not _faded(block):
-        prediction.extend(block, float_rows(block, FILL, (channels, block[at.FILL_SAMPLES])))
+        bridge.predict(block)
+    elif not noise.has_faded(block):
+        n = block[at.FILL_SAMPLES]
+        extend.extend(block, float_rows(block, FILL, (block[at.CHANNELS], n)))
 
 
 @part
 def _finish(block: Block) -> int:
     """Play the part with its fill."""
     if block[at.PLAY] == _RECOVER:
-        _recover(block)
-        return CROSSFADED | _play_recovered(block)
+        recover(block)
+        learn(block)
+        return CROSSFADED | PLAYED
     return _conceal(block)
-
-
-@part
-def _play_received(block: Block) -> int:
-    """Play a part as it came."""
-    begin, stop = block[at.PART_BEGIN], block[at.PART_STOP]
-    received = queue.slot_rows(block, block[at.SLOT])
-    rows = array(block, PLAYING)
-    for c in range(rows.shape[0]):
-        for i in range(begin, stop):
-            rows[c, i] = received[c, i]
-    return _play_recovered(block)
-
-
-@part
-def _play_recovered(block: Block) -> int:
-    """Learn from a received part that lies in PLAYING."""
-    begin, stop = block[at.PART_BEGIN], block[at.PART_STOP]
-    background.listen(block, queue.slot_rows(block, block[at.SLOT]), begin, stop)
-    _remember(block, 1)
-    edge.mend(block)
-    return PLAYED
-
-
-@part
-def _remember(block: Block, trusted: int) -> None:
-    append(
-        array(block, PLAYING),
-        block[at.PART_BEGIN],
-        block[at.PART_STOP],
-        trusted,
-        array(block, RING),
-        block[at.HISTORY_AT : at.HISTORY_AT + 3],
-    )
 
 
 @part
@@ -389,7 +328,7 @@ def _conceal(block: Block) -> int:
         block[at.BRIDGED_SAMPLES] += n
         trusted = True
     else:
-        trusted = _continue_burst(block, fill)
+        trusted = noise.fade(block, fill)
     silent = block[at.PLAY] == PLAYS_NOISE
     block[at.RUNG_SAMPLES + (block[at.NOISE_RUNG] if silent else block[at.RUNG])] += n
     block[at.SILENT_SAMPLES] += n if silent else 0
@@ -409,76 +348,8 @@ def _conceal(block: Block) -> int:
             playing[c, begin:stop] = received[c, begin:stop]
         else:
             playing[c, begin:stop] = fill[c]
-    _remember(block, int(trusted))
+    remember(block, int(trusted))
     return PLAYED
-
-
-@part
-def _continue_burst(block: Block, fill: NDArray[np.float32]) -> bool:
-    """Keep the level of the burst's next samples, or fade them, as its age asks.
-
-    Return whether to trust them.
-    """
-    n = fill.shape[1]
-    age = block[at.AGE]
-    faded = _faded(block)
-    if not faded:
-        fill_noises(block, fill)
-    block[at.AGE] += n
-    if block[at.AGE] <= block[at.HOLD]:
-        return True
-    noise = float_rows(block, NOISE, (fill.shape[0], n))
-    background.make_noise(block, noise)
-    fill_limit.limit_noise(block, block[at.PLAYED_AT], noise)
-    if faded:
-        fill[:] = noise
-        return False
-    gain = floats(block, GAIN, n)
-    burst_gain(age, block[at.HOLD], block[at.FADE_SAMPLES], gain)
-    for c in range(fill.shape[0]):
-        fade_into(noise[c], gain, fill[c])
-    return False
-
-
-@part
-def _recover(block: Block) -> None:
-    """Crossfade from the continued concealment to the first received samples."""
-    channels, begin, stop = block[at.CHANNELS], block[at.PART_BEGIN], block[at.PART_STOP]
-    n = block[at.FILL_SAMPLES]
-    recovered = block[at.RECOVERED]
-    tail = float_rows(block, FILL, (channels, n))
-    _continue_burst(block, tail)
-    fill_limit.hold(block, block[at.PLAYED_AT], tail)
-    received = queue.slot_rows(block, block[at.SLOT])
-    if recovered == 0:
-        steady = not background.is_unsteady(block)
-        for c in range(channels):
-            block[at.QUICK + c] = steady and _apart(tail[c], received[c, begin : begin + n])
-    playing = array(block, PLAYING)
-    for c in range(channels):
-        if block[at.KEPT] >> c & 1:
-            playing[c, begin:stop] = received[c, begin:stop]
-            continue
-        ramp = array(block, QUICK_RAMP) if block[at.QUICK + c] else array(block, RAMP)
-        crossfade(received[c, begin : begin + n], ramp[recovered : recovered + n], tail[c])
-        playing[c, begin : begin + n] = tail[c]
-        playing[c, begin + n : stop] = received[c, begin + n : stop]
-    block[at.RECOVERED] += n
-    block[at.CROSSFADED_SAMPLES] += n
-    if block[at.RECOVERED] == block[at.RAMP_SAMPLES]:
-        block[at.IN_BURST] = 0
-
-
-@inlined
-def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:
-    """Return whether a concealment differs much from received samples, shape (n,)."""
-    error = 0.0
-    energy = 0.0
-    for i in range(received.size):
-        difference = continued[i] - received[i]
-        error += difference * difference
-        energy += received[i] * received[i]
-    return error > _APART * energy
 
 
 @kernel

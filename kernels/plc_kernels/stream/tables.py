@@ -52,7 +52,6 @@ _SCORE = _array("Likeness at each lag, or of each slope.", np.float32, _LOOKED)
 _LAGS = _array("The samples around that place.", np.float32, _AROUND)
 _FEATURES = _array("Pitch of the past, as the network takes it.", np.float32, fixed(FEATURES))
 _LAYERS = _array("Two layers of the network, in turn.", np.float32, fixed(2), _WIDTH)
-SPACE_WORKED_IN = tuple(SPACE_TABLE.arrays)
 _in_space = view_of(SPACE_TABLE)
 
 

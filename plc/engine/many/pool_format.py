@@ -23,7 +23,8 @@ from plc.engine.stream.packet_dropouts import DropoutFinder
 from plc.engine.stream.stats import Stats
 from plc.errors import ConfigError, check_settings, not_copied
 from plc_kernels.stream import layout as at
-from plc_kernels.stream.fills import SUBMIT, WAIT, WORK, fill_part
+from plc_kernels.stream.extend_network import WORK
+from plc_kernels.stream.networks import SUBMIT, WAIT, fill_part
 from plc_kernels.stream.preparation import BETWEEN, look, prepare
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
 

@@ -59,8 +59,8 @@ from plc.engine.stream.stats import Stats, in_words
 from plc.engine.stream.warm import warm_up
 from plc.errors import ConcurrentPushError, check_settings
 from plc_kernels.stream import layout
-from plc_kernels.stream.fills import fill_part
 from plc_kernels.stream.layout import IN_BURST, SPENT_MS, TAKES, TIMED, WAITS
+from plc_kernels.stream.networks import fill_part
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import (
     CONCEALED,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from plc.engine.predict.ladder import Ladders, Pace
 from plc_kernels.signal.rungs import HEADROOM
-from plc_kernels.stream import fills, layout
+from plc_kernels.stream import extend_network, layout, networks
 from plc_kernels.stream.gap import FILE_AT, NETS
 from plc_kernels.stream.layout import DEPTH, FITTED, RUNG, UNSTEADY
 
@@ -32,10 +32,10 @@ class WorkingMemory(threading.local):
         block : int64, shape (words,)
             Of a stream whose networks work apart, or its second set.
         """
-        if self._numbers.size < block[fills.WORK_APART]:
-            self._numbers = np.empty(block[fills.WORK_APART], np.float32)
-        before = int(block[fills.WORK])
-        block[fills.WORK] = self._numbers.ctypes.data - block.ctypes.data
+        if self._numbers.size < block[extend_network.WORK_APART]:
+            self._numbers = np.empty(block[extend_network.WORK_APART], np.float32)
+        before = int(block[extend_network.WORK])
+        block[extend_network.WORK] = self._numbers.ctypes.data - block.ctypes.data
         return before
 
 
@@ -86,13 +86,13 @@ class StepNetworks:
                 header[net + FILE_AT] = -1
             return layout.lay_out(header)
         size = self.models.words.nbytes
-        header[fills.WORK_APART] = self.works_apart
-        fills.choose_networks(self.models.address, size, header)
+        header[extend_network.WORK_APART] = self.works_apart
+        networks.choose_networks(self.models.address, size, header)
         for of, net in NETS.items():
             if of not in self.chosen:
                 header[net + FILE_AT] = -1
         header[layout.ONE_FOR_ALL] = self.for_all
-        return fills.lay_out_network(self.models.address, header)
+        return networks.lay_out_network(self.models.address, header)
 
     def costs_ms(self) -> list[float]:
         """Return the cost of each of :data:`NETS`, 0 where there is none."""

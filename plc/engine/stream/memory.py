@@ -9,7 +9,8 @@ from plc.engine.predict.ladder import Ladders
 from plc.engine.stream.concealment import StepPrediction
 from plc.engine.stream.config import CONTENTS, StreamConfig
 from plc.errors import not_copied
-from plc_kernels.stream import fills, layout, preparation
+from plc_kernels.stream import layout, preparation
+from plc_kernels.stream.networks import open_network
 from plc_kernels.stream.start import open_stream
 
 _WORD = 8
@@ -86,7 +87,7 @@ class StreamMemory:
         open_stream(self.block)
         if networks is not None:
             self.numbers[layout.NETWORK_MS : layout.NETWORK_MS + 3] = networks.costs_ms()
-            fills.open_network(self.block)
+            open_network(self.block)
         if method.prepares:
             preparation.open_second(self.block, method.prepares)
         self.inbox = self.block.ctypes.data + int(self.block[layout.INBOX])

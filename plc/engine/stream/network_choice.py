@@ -16,9 +16,9 @@ from plc.errors import ConfigError, ModelError, in_a_line
 from plc.kept_costs import find_cost, keep_cost
 from plc.processor_time import thread_clock
 from plc_kernels.signal.recall import LEAST_LAG_MS
-from plc_kernels.stream import fills, layout, step
+from plc_kernels.stream import extend_network, layout, networks, step
+from plc_kernels.stream.extend import NETWORK_SHARE
 from plc_kernels.stream.gap import FILE_AT, NETS
-from plc_kernels.stream.prediction import NETWORK_SHARE
 from plc_kernels.stream.start import forget_stream
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def step_networks(
     if models is None:
         return StepNetworks(None, {}, left_out) if len(left_out) == len(manifests) else None
     header = header_of(config)
-    fills.choose_networks(models.address, models.words.nbytes, header)
+    networks.choose_networks(models.address, models.words.nbytes, header)
     per_ms = math.inf if within_ms == math.inf else work_per_ms()
     chosen: dict[str, tuple[str, float]] = {}
     for of, net in NETS.items():
@@ -86,9 +86,9 @@ def step_networks(
             continue
         name = models.names[int(header[net + FILE_AT])]
         if outside is not None:
-            chosen[of] = name, _reserved_ms(config, of, bool(header[fills.PROMPT]))
+            chosen[of] = name, _reserved_ms(config, of, bool(header[extend_network.PROMPT]))
             continue
-        cost_ms = fills.cost_of(models.address, header, net) / per_ms
+        cost_ms = networks.cost_of(models.address, header, net) / per_ms
         if cost_ms <= NETWORK_SHARE * within_ms:
             chosen[of] = name, cost_ms
             continue
@@ -171,9 +171,9 @@ def work_per_ms() -> float:
     config = StreamConfig(sample_rate=16_000, packet_ms=20.0, budget_ms=math.inf)
     rung = Rung(4.0, 16.0)
     ladders = Ladders(16_000, 1, config.packet_samples, rungs=(rung, rung))
-    networks = StepNetworks(models, {"speech": ("speech", 0.0)}, {}, for_all=True)
-    memory = StreamMemory(config, StepPrediction(ladders, networks))
-    work = fills.cost_of(models.address, memory.block, layout.SPEECH_NET)
+    chosen = StepNetworks(models, {"speech": ("speech", 0.0)}, {}, for_all=True)
+    memory = StreamMemory(config, StepPrediction(ladders, chosen))
+    work = networks.cost_of(models.address, memory.block, layout.SPEECH_NET)
     per_ms = work / min(_burst_ms(memory, models.address) for _ in range(_RUNS))
     keep_cost("networks", per_ms)
     return per_ms
@@ -191,7 +191,7 @@ def _burst_ms(memory: StreamMemory, address: int) -> float:
     flags = step.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
     clock = thread_clock()
     began = clock()
-    fills.fill_part(block, address, flags)
+    networks.fill_part(block, address, flags)
     spent_ms = 1e3 * (clock() - began)
     step.step_many(block[None], step.GO_ON, inbox, 0, False, missing, 0, inbox, 0, 1)
     return max(spent_ms, 1e-3)

@@ -1,7 +1,7 @@
 """The forward passes of streams' networks, computed outside their steps by ONNX Runtime.
 
 The step makes the rows of a network and the samples of its answer, whoever computes what lies
-between (:mod:`plc_kernels.stream.fills`)::
+between (:mod:`plc_kernels.stream.networks`)::
 
     fill ─▶ fill_part ─ SUBMIT ─▶ worker.submit ─▶ fill_part ─ DONE      the draft is played
          ─▶ fill_part ─ WAIT ──▶ worker.collect, by the deadline ─▶ fill_part ─ DONE
@@ -33,7 +33,7 @@ from plc.engine.runtime.onnx_network import (
     open_network,
 )
 from plc.engine.runtime.worker import ANSWER_BY, NO_TICKET, NetworkCounters, Result, StreamContext
-from plc_kernels.stream import fills, layout, preparation
+from plc_kernels.stream import extend_network, layout, networks, preparation
 from plc_kernels.stream.gap import FILLED, LOST, NETS, SPECTRA
 from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE
 
@@ -47,7 +47,7 @@ MOST_STREAMS = 64
 _GPU_SIZES, _CPU_SIZES = (8, MOST_STREAMS), (2, 4, 8, 16, 32, MOST_STREAMS)
 _OFF = -1
 """Ticket of a network that is switched off."""
-_fill_part = DirectCall(fills.fill_part)
+_fill_part = DirectCall(networks.fill_part)
 _hear = DirectCall(preparation.hear)
 
 Asking = tuple[NDArray[np.int64], NetworkCounters | None]
@@ -247,7 +247,7 @@ class OutsideNetworks:
             self.encoder.attach(block)
 
     def fill(self, flags: int) -> None:
-        """Do as :func:`~plc_kernels.stream.fills.fill_part`, and run the networks it asks for.
+        """Do as :func:`~plc_kernels.stream.networks.fill_part`, and run the networks it asks for.
 
         Parameters
         ----------
@@ -262,11 +262,11 @@ class OutsideNetworks:
             self._count_off(block, flags & WANTS_BRIDGE != 0)
         block[layout.PHASE] = 0
         answer = _fill_part.run(block, model, flags)
-        if flags & BEGAN and block[layout.TAKEN] and block[fills.SERVED]:
-            self._count_prepared(int(block[fills.ANSWERED]))
-        while answer != fills.DONE:
+        if flags & BEGAN and block[layout.TAKEN] and block[extend_network.SERVED]:
+            self._count_prepared(int(block[extend_network.ANSWERED]))
+        while answer != networks.DONE:
             asked = self._by_net[int(block[layout.ASKED])]
-            if answer == fills.SUBMIT:
+            if answer == networks.SUBMIT:
                 self._submit(asked)
             else:
                 self._collect(asked, deadline_s)
@@ -310,15 +310,16 @@ class OutsideNetworks:
 
     def _count_prepared(self, answered: int) -> None:
         counters = self._counters
-        counters.network_runs += answered != fills.NO
-        counters.network_failed += answered == fills.NO_SOUND
-        counters.network_done += answered not in (fills.NO, fills.NO_SOUND)
+        counters.network_runs += answered != extend_network.NO
+        counters.network_failed += answered == extend_network.NO_SOUND
+        counters.network_done += answered not in (extend_network.NO, extend_network.NO_SOUND)
 
     def prepare(self) -> None:
         """Answer for a burst that was prepared; the thread that prepares calls this."""
         block = self._own[0][0]
         second = block[block[layout.SECOND] // block.itemsize :]
-        asked = self._by_net.get(int(second[fills.SERVED])) if second[fills.PENDING] else None
+        served = int(second[extend_network.SERVED])
+        asked = self._by_net.get(served) if second[extend_network.PENDING] else None
         if asked is not None and asked.ahead is not None:
             second[layout.GIVEN] = asked.answer_ahead(block, second)
             _hear.run(block)

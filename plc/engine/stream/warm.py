@@ -28,8 +28,25 @@ from plc_kernels.build.compile import refused
 from plc_kernels.build.library import FUNCTIONS
 from plc_kernels.build.own_folder import own_folder
 from plc_kernels.signal import ar, level, packet
-from plc_kernels.stream import dropout_search, fills, layout, preparation, start, step, times
+from plc_kernels.stream import dropout_search, layout, networks, preparation, start, step, times
 
+_NETWORKS: tuple[tuple[Any, str], ...] = (
+    (networks.choose_networks, "nnw"),
+    (networks.cost_of, "nwn"),
+    (networks.lay_out_network, "nw"),
+    (networks.open_network, "w"),
+    (networks.fill_part, "wnn"),
+    (preparation.add_second, "wn"),
+    (preparation.open_second, "wn"),
+    (preparation.look, "wn"),
+    (preparation.ask, "w"),
+    (preparation.prepare, "wn"),
+    (preparation.hear, "w"),
+    (preparation.expected_losses, "w"),
+    (preparation.expect_losses, "br"),
+)
+"""What streams with networks call, and those that prepare, with which types: words, a number,
+blocks of words, reals."""
 AUDIO_PATH: tuple[Any, ...] = (
     ar.burg,
     ar.extrapolate,
@@ -43,25 +60,13 @@ AUDIO_PATH: tuple[Any, ...] = (
     layout.reach_of,
     level.largest,
     step.step_many,
-    fills.choose_networks,
-    fills.cost_of,
-    fills.fill_part,
-    fills.lay_out_network,
-    fills.open_network,
     packet.pack_int16,
     packet.unpack_int16,
-    preparation.add_second,
-    preparation.ask,
-    preparation.expect_losses,
-    preparation.expected_losses,
-    preparation.hear,
-    preparation.look,
-    preparation.open_second,
-    preparation.prepare,
     start.forget_stream,
     start.open_stream,
     times.count_time,
     times.note_time,
+    *(kernel for kernel, _ in _NETWORKS),
 )
 """Every kernel that a stream may call whose samples the step makes, and those at its ends."""
 
@@ -131,25 +136,6 @@ def _run_dropouts() -> None:
     finder.skip()
     finder.forget()
     TimeHistogram().add(0.0)
-
-
-_NETWORKS: tuple[tuple[Any, str], ...] = (
-    (fills.choose_networks, "nnw"),
-    (fills.cost_of, "nwn"),
-    (fills.lay_out_network, "nw"),
-    (fills.open_network, "w"),
-    (fills.fill_part, "wnn"),
-    (preparation.add_second, "wn"),
-    (preparation.open_second, "wn"),
-    (preparation.look, "wn"),
-    (preparation.ask, "w"),
-    (preparation.prepare, "wn"),
-    (preparation.hear, "w"),
-    (preparation.expected_losses, "w"),
-    (preparation.expect_losses, "br"),
-)
-"""What streams with networks call, and those that prepare, with which types: words, a number,
-blocks of words, reals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Drafts of a gap of a file: ways to fill it by prediction, which a network weighs.
 
 A model's manifest names those that it was trained on; training writes its segments with the same
-object. What streams draft is in their step (:mod:`plc_kernels.stream.fills`).
+object. What streams draft is in their step (:mod:`plc_kernels.stream.extend_network`).
 """
 
 from collections.abc import Sequence

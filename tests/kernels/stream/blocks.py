@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.stream import entry, layout, model_file
 from plc_kernels.stream.arrays import Block
-from plc_kernels.stream.fills import fill_part
+from plc_kernels.stream.networks import fill_part
 from plc_kernels.stream.preparation import look, prepare
 from plc_kernels.stream.step import DRAIN, GO_ON, MORE, PUSH, WANTS_FILL, step_many
 

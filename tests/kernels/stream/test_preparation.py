@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from plc.engine.models.catalogue import find
 from plc.engine.networks.flat import shared_models
-from plc_kernels.stream import entry, fills, gap, layout, music_drafts, prediction, preparation
+from plc_kernels.stream import (
+    entry,
+    extend,
+    extend_music,
+    extend_network,
+    gap,
+    layout,
+    preparation,
+)
 from tests.examples import examples
 from tests.kernels.memory import assert_allocates_nothing
 from tests.kernels.stream.blocks import Stream, settings_of
@@ -126,7 +134,7 @@ def test_what_is_prepared_is_what_is_played_without(
     np.testing.assert_array_equal(prepared.block[counted], plain.block[counted])
 
 
-@pytest.mark.parametrize("word", range(prediction.INPUTS.size))
+@pytest.mark.parametrize("word", range(extend.INPUTS.size))
 def test_a_burst_of_other_inputs_is_not_taken(word: int) -> None:
     prepared, plain = pair(16_000, 1, 320, BETWEEN)
     for packet in signal_of(16_000, 1, 320, "speech")[:40]:
@@ -151,9 +159,9 @@ def test_a_burst_is_made_from_its_inputs_alone(names: str, kind: str) -> None:
             if each.look():
                 each.prepare()
     changed = np.flatnonzero(one.block[: layout.HEADER] != before)
-    assert layout.KEY + prediction.INPUTS.size == layout.AWAKE_UNTIL
+    assert layout.KEY + extend.INPUTS.size == layout.AWAKE_UNTIL
     key = range(layout.KEY, layout.AWAKE_UNTIL)
-    kept = {*layout.TABLE.arrays, *prediction.INPUTS.tolist(), *key}
+    kept = {*layout.TABLE.arrays, *extend.INPUTS.tolist(), *key}
     spoiled = [word for word in changed if word not in kept]
     assert {layout.PUSHED, layout.REALS + layout.RECEIVED_SHARE} <= set(spoiled)
     assert one.look()
@@ -163,9 +171,9 @@ def test_a_burst_is_made_from_its_inputs_alone(names: str, kind: str) -> None:
     )
     one.prepare()
     other.prepare()
-    for word in prediction.SWAPPED + tuple(w for w in fills.SWAPPED if one.block[w]):
+    for word in extend.SWAPPED + tuple(w for w in extend_network.SWAPPED if one.block[w]):
         np.testing.assert_array_equal(array_of(other, word), array_of(one, word), str(word))
-    states = slice(fills.SERVED, fills.ANSWERED + 1)
+    states = slice(extend_network.SERVED, extend_network.ANSWERED + 1)
     np.testing.assert_array_equal(second(other)[states], second(one)[states])
 
 
@@ -217,10 +225,16 @@ def test_a_burst_that_goes_on_is_not_prepared() -> None:
 def test_the_second_set_lies_apart_from_all_else(prepares: int) -> None:
     prepared, plain = pair(16_000, 2, 320, prepares)
     block = prepared.block
-    own = [*prediction.SWAPPED, *(word for word in fills.SWAPPED if block[word])]
+    own = [*extend.SWAPPED, *(word for word in extend_network.SWAPPED if block[word])]
     assert layout.MUSIC_NET + gap.MADE in own
-    shared = {layout.WINDOWS, layout.SPEECH_NET + gap.LOST, fills.ENTER_RAMP}
-    beside = {layout.RING, fills.WORK, layout.FIT_PAST, music_drafts.HEARD, music_drafts.MATCHED}
+    shared = {layout.WINDOWS, layout.SPEECH_NET + gap.LOST, extend_network.ENTER_RAMP}
+    beside = {
+        layout.RING,
+        extend_network.WORK,
+        layout.FIT_PAST,
+        extend_music.HEARD,
+        extend_music.MATCHED,
+    }
     end = block[layout.SECOND] + 8 * layout.HEADER
     for word in own:
         assert end <= second(prepared)[word] + block[layout.SECOND] < block[layout.SIZE]

@@ -35,7 +35,7 @@ from plc.transport.rtp.codecs import G711
 from plc_kernels.network.layers import run_network
 from plc_kernels.signal.burst import ERROR_SHARE
 from plc_kernels.spectra.gap import Grid, hold_answer
-from plc_kernels.stream import gap, layout, music_drafts
+from plc_kernels.stream import extend_music, gap, layout
 from plc_kernels.stream import model as of
 from plc_kernels.stream import model_file as stored
 from plc_kernels.stream.tables import GRID_TABLE
@@ -767,7 +767,7 @@ def test_a_network_in_the_module_computes_what_it_computes_in_python(
             Grid(floats(block, own[window], own[gap.SIZE]), *GRID_BUT_WINDOW),
             floats(block, own[gap.SPECTRA], (drafts, 2, bins, frames)).reshape(drafts, 2, bins, -1),
             own[gap.CONTEXT],
-            block[block[music_drafts.ERRORS] // 8 :][:1].view(np.float64),
+            block[block[extend_music.ERRORS] // 8 :][:1].view(np.float64),
             ERROR_SHARE,
             block[block[layout.REALS_AT] // 8 :].view(np.float64)[layout.RECALL_WEIGHT],
             answer.reshape(1, 2, bins, touching),

@@ -12,7 +12,7 @@ import plc
 from plc.engine.loss import GilbertElliott
 from plc.engine.networks.flat import BRIDGE_DRAFTS
 from plc.engine.spans import gaps_of
-from plc_kernels.stream.bridge_fills import BRIDGED_BY
+from plc_kernels.stream.bridge import BRIDGED_BY
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE_NET, FLUX_DB
 from plc_training.data.segments import BridgePlan, Segments

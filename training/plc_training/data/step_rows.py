@@ -1,7 +1,7 @@
 """Rows of networks that are still to be trained, as the step of a stream makes them.
 
 A stream is opened with a network of which only the sizes are known, to be run outside the step
-(:mod:`plc_kernels.stream.fills`). Packets are played to it as received; at a burst it is asked
+(:mod:`plc_kernels.stream.networks`). Packets are played to it as received; at a burst it is asked
 what rows it would hand out, and goes on from before the burst, as if there was none::
 
     play ─▶ block ─┬─▶ play …
@@ -25,8 +25,8 @@ from plc.engine.stream.outside import OutsideNetworks
 from plc.engine.stream.warm import warm_up
 from plc.errors import ConfigError
 from plc_kernels.stream import layout
-from plc_kernels.stream.fills import DONE, fill_part
 from plc_kernels.stream.gap import LINES, NETS
+from plc_kernels.stream.networks import DONE, fill_part
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH, step_many
 
 _SERVES = {SPEECH_DRAFTS: "speech", MUSIC_DRAFTS: "music", BRIDGE_DRAFTS: "speech, bridged"}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from plc.engine.spans import gaps_of
 from plc.engine.stream.memory import StreamMemory
-from plc_kernels.stream.bridge_fills import BRIDGED_BY
+from plc_kernels.stream.bridge import BRIDGED_BY
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import BRIDGE, BRIDGE_NET
 from plc_training.data.segments import BridgePlan, Samples

@@ -29,7 +29,7 @@ from plc.engine.stream.memory import StreamMemory
 from plc.errors import ConfigError
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_kernels.signal.fade import burst_gain, crossfade_ramp
-from plc_kernels.stream.fills import FILLS, IMPROVED, SERVED
+from plc_kernels.stream.extend_network import FILLS, IMPROVED, SERVED
 from plc_kernels.stream.gap import LINES, START
 from plc_kernels.stream.layout import FADE_MS, RECOVERY_MS, SPEECH_NET, UNSTEADY_HOLD_MS
 from plc_training.data.segments import CausalPlan, Pieces, Samples, SegmentPlan

@@ -28,7 +28,7 @@ from plc.engine.loss import GilbertElliott
 from plc.engine.stream.dependencies import Dependencies
 from plc.errors import ConfigError
 from plc_kernels.stream import layout
-from tests.kernels.stream.test_fills import music, speech
+from tests.kernels.stream.test_networks import music, speech
 from tests.processes import environment
 from tests.signals import nmse_db, tones, voice
 

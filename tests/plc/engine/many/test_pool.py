@@ -24,7 +24,7 @@ from plc_kernels.stream.background import is_speech
 from plc_kernels.stream.layout import FLAGS, REFIT
 from plc_kernels.stream.step import PLAYED, PUSH, step_many
 from tests.examples import examples
-from tests.kernels.stream.test_fills import music, speech
+from tests.kernels.stream.test_networks import music, speech
 from tests.signals import glide, noise, tones
 
 BURG: Any = "burg:5/30"

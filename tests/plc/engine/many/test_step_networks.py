@@ -22,7 +22,7 @@ from plc.engine.stream.stats import Stats
 from plc.errors import ConfigError, ModelError
 from plc.files.distances import lsd_db
 from tests.examples import examples, some
-from tests.kernels.stream.test_fills import speech
+from tests.kernels.stream.test_networks import speech
 from tests.signals import tones
 
 

@@ -16,7 +16,7 @@ from plc.engine.loss import GilbertElliott
 from plc.engine.stream.config import Method
 from plc.engine.stream.samples import Float32s, Int16s
 from plc.engine.stream.stats import Stats
-from plc_kernels.stream import layout, music_drafts
+from plc_kernels.stream import extend_music, layout
 from tests.examples import examples
 from tests.signals import glide, nmse_db, noise, sine, tones, voice
 
@@ -562,5 +562,5 @@ def test_who_is_behind_does_not_listen_for_passages(hurried: bool) -> None:
         engine.hurry(1.0 if hurried else math.inf)
         for block in noise(3, 300 * 160).reshape(300, 160):
             engine.push(block)
-        heard = layout.RECALL_TABLE.view(engine._memory.block, music_drafts.ENDS)[-2]
+        heard = layout.RECALL_TABLE.view(engine._memory.block, extend_music.ENDS)[-2]
     assert (heard == 0) == hurried

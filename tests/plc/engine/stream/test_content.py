@@ -12,7 +12,7 @@ from plc.engine.stream.methods import make_method, stream_models
 from plc.errors import ConfigError
 from plc.transport.cli.options import ReceiverOptions
 from plc_kernels.stream.layout import SPEECH, UNSTEADY
-from tests.kernels.stream.test_fills import speech
+from tests.kernels.stream.test_networks import speech
 from tests.signals import tones
 
 RATE = 48_000

@@ -18,7 +18,7 @@ from plc.engine.stream.packet_dropouts import DropoutFinder
 from plc.files.fill.signal_background import Background
 from plc.transport.rtp.codecs import L16
 from plc.transport.rtp.libopus import LibopusDecoder
-from tests.kernels.stream.test_fills import speech
+from tests.kernels.stream.test_networks import speech
 from tests.plc.configs import playout_of
 
 FORMAT: dict[str, Any] = {"sample_rate": 16_000, "packet_samples": 160, "budget_ms": float("inf")}

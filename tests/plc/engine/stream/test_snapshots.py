@@ -18,7 +18,7 @@ from plc.engine.stream import snapshots
 from plc.errors import CapacityError, ConfigError, SnapshotError
 from plc_kernels.stream.layout import HEADER
 from tests.examples import examples
-from tests.kernels.stream.test_fills import speech
+from tests.kernels.stream.test_networks import speech
 from tests.signals import noise
 
 KEY = bytes(range(16))

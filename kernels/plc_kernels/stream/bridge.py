@@ -1,16 +1,14 @@
-"""A stream's network for gaps whose end has arrived: it improves on the bridge of prediction.
+"""Bridges of gaps whose end has arrived: prediction from both sides, and a network.
 
-What it sees is drawn up by :mod:`plc_kernels.signal.bridged_gap`. Where nothing of the burst was
-played before, both sides follow the contour of a voice's pitch through the gap. As for
-:mod:`~plc_kernels.stream.fills`, which asks for it, the model is a block in memory, and all that
-is written lies in the stream's block.
+What the network sees is drawn up by :mod:`plc_kernels.signal.bridged_gap`. Where nothing of the
+burst was played before, both sides follow the contour of a voice's pitch through the gap.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, part
-from plc_kernels.signal.bridged_gap import LATE_MS, draw_up, lead_in_along
+from plc_kernels.signal.bridged_gap import draw_up, lead_in_along
 from plc_kernels.signal.contour import (
     POINTS,
     CrossingSpace,
@@ -20,13 +18,33 @@ from plc_kernels.signal.contour import (
     met_samples,
 )
 from plc_kernels.signal.history import newest
-from plc_kernels.signal.predict import LEAST_KNOWN, RUN_ON_MS, Bridge, meet_sides, predict_beyond
-from plc_kernels.stream import background, prediction, tables
+from plc_kernels.signal.predict import (
+    LEAST_KNOWN,
+    RUN_ON_MS,
+    Bridge,
+    extend_prediction,
+    measure_bridge,
+    meet_sides,
+    predict_beyond,
+    turn_back,
+)
+from plc_kernels.stream import background, tables
 from plc_kernels.stream import gap as gaps
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import Block, fixed
-from plc_kernels.stream.layout import AFTER, BRIDGE_ROWS, RING, array, place, reach_of, samples_of
+from plc_kernels.stream.extend import extend_channel, has_time, predictor_of
+from plc_kernels.stream.gap import LINES, MADE
+from plc_kernels.stream.layout import (
+    AFTER,
+    BRIDGE_ROWS,
+    RING,
+    THROUGH,
+    array,
+    place,
+    reach_of,
+    samples_of,
+)
 
 PLACE = 2
 """Place of the network among those of a stream."""
@@ -103,7 +121,7 @@ def add_places(header: Block) -> None:
 def takes_part(block: Block) -> bool:
     """Return whether there is a network for the burst's bridges, and time for it."""
     wanted = gaps.there(block, at.BRIDGE_NET) and block[at.SPEECH]
-    return bool(wanted and prediction.has_time(block, PLACE))
+    return bool(wanted and has_time(block, PLACE))
 
 
 @inlined
@@ -112,7 +130,7 @@ def longest_bridge(block: Block) -> int:
     both = (
         block[at.NETWORK] and gaps.there(block, at.SPEECH_NET) and gaps.there(block, at.BRIDGE_NET)
     )
-    if both and background.is_speech(block) and prediction.has_time(block, PLACE):
+    if both and background.is_speech(block) and has_time(block, PLACE):
         return int(min(block[at.REACH], max(block[at.BRIDGE_NET + gaps.HORIZON], block[at.PACKET])))
     return int(block[at.REACH])
 
@@ -125,14 +143,70 @@ def serves(block: Block, gap: int) -> bool:
 
 
 @inlined
-def late_samples(block: Block) -> int:
-    """Return the samples into a burst's fade in which a bridge is still wanted."""
-    return samples_of(block[at.RATE], LATE_MS) if takes_part(block) else 0
+def _crossing(block: Block) -> CrossingSpace:
+    return CrossingSpace(array(block, MET_AT), array(block, EXPECTED), array(block, TURNED))
+
+
+@part
+def sides_of(block: Block) -> Bridge:
+    """Return the sizes of a bridge's fit: KNOWN samples behind a gap of BRIDGE samples."""
+    step = at.LADDER + 3 * block[at.STEP]
+    return measure_bridge(
+        block[at.RATE],
+        block[step],
+        block[step + 1],
+        block[at.HISTORY_FILLED],
+        block[at.KNOWN],
+        block[at.BRIDGE],
+    )
+
+
+@part
+def _turn_back(block: Block, c: int, sides: Bridge, after: NDArray[np.float32]) -> int:
+    """Set a channel out as :func:`~plc_kernels.signal.predict.turn_back` does."""
+    ring = array(block, RING)[c]
+    block[at.FITTED] = 1
+    block[at.FITTED_STEP] = -1
+    return turn_back(predictor_of(block), c, sides, ring, block[at.HISTORY_AT], after)
+
+
+@part
+def _begin(block: Block, gap: int) -> NDArray[np.float32]:
+    """Return the rows of a bridge, shape (channels, REACH), with the near side's prediction."""
+    through = array(block, THROUGH)
+    rows: NDArray[np.float32] = array(block, BRIDGE_ROWS)
+    for c in range(rows.shape[0]):
+        rows[c, :gap] = through[c, :gap]
+    return rows
+
+
+@part
+def land(block: Block, sides: Bridge) -> bool:
+    """Blend the near side, in THROUGH, with a prediction back from the far side.
+
+    The bridge becomes the first ``gap`` samples of BRIDGE_ROWS. Return whether it ends where
+    AFTER begins; if not, too little of that was known.
+    """
+    rows = _begin(block, sides.gap)
+    if sides.order == 0:
+        return False
+    p = predictor_of(block)
+    after = array(block, AFTER)
+    for c in range(block[at.CHANNELS]):
+        _turn_back(block, c, sides, after[c])
+        extend_prediction(p, c, p.lead_in[: sides.gap + sides.meet])
+        meet_sides(p, c, sides, rows[c, : sides.gap])
+    return True
 
 
 @inlined
-def _crossing(block: Block) -> CrossingSpace:
-    return CrossingSpace(array(block, MET_AT), array(block, EXPECTED), array(block, TURNED))
+def predict(block: Block) -> None:
+    """Bridge a gap by prediction alone."""
+    through = array(block, THROUGH)
+    sides = sides_of(block)
+    for c in range(block[at.CHANNELS]):
+        extend_channel(block, c, through[c, : sides.gap + sides.meet])
+    block[at.LANDED] = land(block, sides)
 
 
 @part
@@ -145,13 +219,12 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
     model : int
         Address of the network's block in memory.
     gap, n : int
-        Samples of the gap, and those of :func:`~plc_kernels.stream.prediction.through_rows` to
-        write.
+        Samples of the gap, and those of THROUGH to write.
     """
     channels, rate, known = block[at.CHANNELS], block[at.RATE], tables.contour_past(block)
     ring = array(block, RING)
     after = array(block, AFTER)
-    through = prediction.through_rows(block)
+    through = array(block, THROUGH)
     voices, contours = array(block, VOICES), array(block, CONTOURS)
     periods = array(block, PERIODS)
     space = tables.space_of(block, SPACE)
@@ -169,27 +242,27 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
             gap,
             contours[c],
         )
-        prediction.extend_channel(block, c, voices[c, known : known + many])
+        extend_channel(block, c, voices[c, known : known + many])
         bend_near(rate, space, voices[c], known, periods[c], contours[c], through[c, :n])
 
 
 @part
-def land(block: Block, sides: Bridge, along: bool) -> bool:
-    """Blend both sides as :func:`~plc_kernels.stream.prediction.land` does, and keep them.
+def land_drafted(block: Block, sides: Bridge, along: bool) -> bool:
+    """Blend both sides as :func:`land` does, and keep them.
 
     ``along`` the contour if :func:`go_through` wrote the near side.
     """
     channels, known, gap = block[at.CHANNELS], block[at.KNOWN], sides.gap
-    rows = prediction.begin_bridge(block, gap)
+    rows = _begin(block, gap)
     if sides.order == 0:
         return False
-    p = prediction.predictor_of(block)
+    p = predictor_of(block)
     after = array(block, AFTER)
     forward = array(block, FORWARD)
     backward = array(block, BACKWARD)
     beyond = array(block, BEYOND)
     for c in range(channels):
-        stages = prediction.turn_channel_back(block, c, sides, after[c])
+        stages = _turn_back(block, c, sides, after[c])
         lead_in_along(
             p,
             c,
@@ -210,7 +283,7 @@ def land(block: Block, sides: Bridge, along: bool) -> bool:
 
 @part
 def write_drafts(block: Block, gap: int) -> None:
-    """Make the network's rows of the bridge in BRIDGE_ROWS, which :func:`land` wrote.
+    """Make the network's rows of the bridge in BRIDGE_ROWS, which :func:`land_drafted` wrote.
 
     Parameters
     ----------
@@ -222,7 +295,7 @@ def write_drafts(block: Block, gap: int) -> None:
     bridge = array(block, BRIDGE_ROWS)
     ring = array(block, RING)
     after = array(block, AFTER)
-    lines = gaps.gap_lines(block, at.BRIDGE_NET)
+    lines = gaps.array_of(block, LINES, at.BRIDGE_NET)
     for c in range(channels):
         draw_up(
             ring[c],
@@ -253,7 +326,7 @@ def take(block: Block, gap: int) -> None:
     if not block[at.GIVEN]:
         return
     gaps.synthesise(block, at.BRIDGE_NET, gap)
-    made = gaps.gap_made(block, at.BRIDGE_NET)
+    made = gaps.array_of(block, MADE, at.BRIDGE_NET)
     bridge = array(block, BRIDGE_ROWS)
     for c in range(block[at.CHANNELS]):
         bridge[c, :gap] = made[c, :gap]

@@ -16,7 +16,7 @@ from plc.engine.models.catalogue import find
 from plc.engine.models.manifest import Manifest
 from plc.engine.stream import methods
 from plc.files.audio import read_audio
-from plc_kernels.stream import bridge_fills, entry, fills, gap, layout
+from plc_kernels.stream import bridge, entry, gap, layout, networks
 from plc_kernels.stream import model as of
 from plc_kernels.stream.layout import BRIDGE_NET, SPEECH_NET
 from plc_kernels.stream.step import GOES_ON, WANTS_FILL
@@ -199,7 +199,7 @@ def test_a_stream_without_a_network_is_left_as_it_is() -> None:
         stream.push(packet[:, None])
     stream.push(None)
     before = stream.block.copy()
-    fills.fill_part(stream.block, 0, GOES_ON | WANTS_FILL)
+    networks.fill_part(stream.block, 0, GOES_ON | WANTS_FILL)
     np.testing.assert_array_equal(stream.block, before)
 
 
@@ -225,5 +225,5 @@ def test_the_networks_allocate_nothing(
         stream.push(packet[:, None])
     stream.push(None)
     stream.push(packets[0][:, None])
-    assert (stream.block[bridge_fills.BRIDGED_BY] == 1) == (lookahead == 1)
-    assert_allocates_nothing(fills.fill_part, (stream.block, both.ctypes.data, stream.flags))
+    assert (stream.block[bridge.BRIDGED_BY] == 1) == (lookahead == 1)
+    assert_allocates_nothing(networks.fill_part, (stream.block, both.ctypes.data, stream.flags))

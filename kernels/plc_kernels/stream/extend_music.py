@@ -24,10 +24,10 @@ from plc_kernels.signal.recall import (
     recall,
     recall_sizes,
 )
+from plc_kernels.stream import extend
 from plc_kernels.stream import layout as at
-from plc_kernels.stream import prediction
 from plc_kernels.stream.arrays import Block, fixed
-from plc_kernels.stream.gap import SAMPLES, START, gap_lines
+from plc_kernels.stream.gap import LINES, SAMPLES, START, array_of
 from plc_kernels.stream.layout import RING, array, place, samples_of
 from plc_kernels.stream.step import is_heard
 
@@ -203,7 +203,7 @@ def write_drafts(block: Block, weight: float) -> None:
     channels, start, known = block[at.CHANNELS], block[at.MUSIC_NET + START], block[KNOWN]
     seen = _seen(block)
     is_all_heard = seen[0] == block[at.PLAYED_AT] and seen[1] == block[at.EPOCH]
-    lines = gap_lines(block, at.MUSIC_NET)
+    lines = array_of(block, LINES, at.MUSIC_NET)
     ring = array(block, RING)
     sums = array(block, SUMS)
     peaks = array(block, PEAKS)
@@ -214,7 +214,7 @@ def write_drafts(block: Block, weight: float) -> None:
         peaks[c] = recall(
             block[at.RATE], known, _space(block), search, ring[c], position, filled, sums[c]
         )
-    p = prediction.predictor_of(block)
+    p = extend.predictor_of(block)
     for c in range(channels):
         rows = lines[2 * c : 2 * c + 2]
         array(block, ERRORS)[c] = join_passages(

@@ -1,4 +1,4 @@
-"""Linear prediction of a stream's channels: from its history, and from both sides of a gap."""
+"""A burst's samples: linear prediction of each channel from its history."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,20 +6,15 @@ from numpy.typing import NDArray
 from plc_kernels.build.compile import inlined, part
 from plc_kernels.signal.burst import recalled_weight
 from plc_kernels.signal.predict import (
-    Bridge,
     Predictor,
     begin_prediction,
     extend_prediction,
-    measure_bridge,
-    meet_sides,
-    turn_back,
 )
 from plc_kernels.signal.rungs import HEADROOM
 from plc_kernels.stream import background
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
-    BRIDGE_ROWS,
     DRAFT,
     FIT_BACKWARD,
     FIT_FORWARD,
@@ -207,56 +202,3 @@ def extend(block: Block, out: NDArray[np.float32]) -> None:
     """Write the predicted next samples, shape (channels, n)."""
     for c in range(out.shape[0]):
         extend_channel(block, c, out[c])
-
-
-@inlined
-def through_rows(block: Block) -> NDArray[np.float32]:
-    """Return the near side's continuation through a gap and beyond, shape (channels, n)."""
-    return at.array(block, THROUGH)
-
-
-@part
-def bridge_of(block: Block, known: int, gap: int) -> Bridge:
-    """Return the sizes of a bridge's fit, for samples known behind a gap and those to fill."""
-    step = at.LADDER + 3 * block[at.STEP]
-    return measure_bridge(
-        block[at.RATE], block[step], block[step + 1], block[at.HISTORY_FILLED], known, gap
-    )
-
-
-@part
-def turn_channel_back(block: Block, c: int, bridge: Bridge, after: NDArray[np.float32]) -> int:
-    """Set a channel out as :func:`~plc_kernels.signal.predict.turn_back` does."""
-    ring = at.array(block, RING)[c]
-    block[at.FITTED] = 1
-    block[at.FITTED_STEP] = -1
-    return turn_back(predictor_of(block), c, bridge, ring, block[at.HISTORY_AT], after)
-
-
-@part
-def begin_bridge(block: Block, gap: int) -> NDArray[np.float32]:
-    """Return the rows of a bridge, shape (channels, REACH), with the near side's prediction."""
-    channels = block[at.CHANNELS]
-    through = through_rows(block)
-    rows: NDArray[np.float32] = at.array(block, BRIDGE_ROWS)
-    for c in range(channels):
-        rows[c, :gap] = through[c, :gap]
-    return rows
-
-
-@part
-def land(block: Block, bridge: Bridge, after: NDArray[np.float32]) -> bool:
-    """Blend the near side, in :func:`through_rows`, with a prediction back from the far side.
-
-    The bridge becomes the first ``gap`` samples of BRIDGE_ROWS. Return whether it ends where
-    ``after`` begins, shape (channels, m); if not, too little of that was known.
-    """
-    rows = begin_bridge(block, bridge.gap)
-    if bridge.order == 0:
-        return False
-    p = predictor_of(block)
-    for c in range(block[at.CHANNELS]):
-        turn_channel_back(block, c, bridge, after[c])
-        extend_prediction(p, c, p.lead_in[: bridge.gap + bridge.meet])
-        meet_sides(p, c, bridge, rows[c, : bridge.gap])
-    return True

@@ -1,13 +1,14 @@
-"""Noise filling in a stream's bursts: :mod:`plc_kernels.signal.noise_filling` on its block.
+"""Noise in a stream's bursts: of their bands, and the background that they fade into.
 
-It comes between what fills a burst and the fade. Speech gets none: its fills are let go after
-20 ms.
+The bands' (:mod:`plc_kernels.signal.noise_filling`) comes between what fills a burst and the fade.
+Speech gets none: its fills are let go after 20 ms.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, part
+from plc_kernels.signal.fade import burst_gain, fade_into
 from plc_kernels.signal.history import newest
 from plc_kernels.signal.noise import first_random, recent_levels
 from plc_kernels.signal.noise_filling import (
@@ -18,9 +19,9 @@ from plc_kernels.signal.noise_filling import (
     fill_noise,
     first_frame,
 )
+from plc_kernels.stream import background, fill_limit
 from plc_kernels.stream import layout as at
-from plc_kernels.stream.arrays import Block
-from plc_kernels.stream.background import channel_state
+from plc_kernels.stream.arrays import Block, float_rows, floats
 from plc_kernels.stream.layout import (
     FILLING_FACTORS,
     FILLING_FRAME,
@@ -32,6 +33,8 @@ from plc_kernels.stream.layout import (
     FILLING_SPECTRUM,
     FILLING_TWIDDLES,
     FILLING_WINDOWS,
+    GAIN,
+    NOISE,
     POWER_SUM,
     RING,
 )
@@ -63,7 +66,7 @@ def start_filling(block: Block) -> None:
 
 @part
 def begin_filling(block: Block) -> None:
-    """Begin a burst."""
+    """Begin the bands' noise of a burst."""
     block[at.FILLING_AGE] = 0
     if not block[at.FILLS_NOISE]:
         return
@@ -73,7 +76,7 @@ def begin_filling(block: Block) -> None:
 
 
 @part
-def fill_noises(block: Block, fill: NDArray[np.float32]) -> None:
+def _fill_bands(block: Block, fill: NDArray[np.float32]) -> None:
     """Keep the level of the bands of a burst's next samples.
 
     Parameters
@@ -93,8 +96,41 @@ def fill_noises(block: Block, fill: NDArray[np.float32]) -> None:
         filling = _filling(block, c)
         if age <= first < age + fill.shape[1]:
             recent = at.array(block, POWER_SUM)[: block[at.FRAME_BINS]]
-            recent_levels(channel_state(block, c), recent)
+            recent_levels(background.channel_state(block, c), recent)
             aim_at(rate, recent, filling)
         # Channels that are alike stay so.
         random[0] = drawn
         fill_noise(age, begin, full, filling, fill[c])
+
+
+@part
+def fade(block: Block, fill: NDArray[np.float32]) -> bool:
+    """Keep the level of the burst's next samples, or fade them, as its age asks.
+
+    Return whether to trust them.
+    """
+    n = fill.shape[1]
+    age = block[at.AGE]
+    faded = has_faded(block)
+    if not faded:
+        _fill_bands(block, fill)
+    block[at.AGE] += n
+    if block[at.AGE] <= block[at.HOLD]:
+        return True
+    noise = float_rows(block, NOISE, (fill.shape[0], n))
+    background.make_noise(block, noise)
+    fill_limit.limit_noise(block, block[at.PLAYED_AT], noise)
+    if faded:
+        fill[:] = noise
+        return False
+    gain = floats(block, GAIN, n)
+    burst_gain(age, block[at.HOLD], block[at.FADE_SAMPLES], gain)
+    for c in range(fill.shape[0]):
+        fade_into(noise[c], gain, fill[c])
+    return False
+
+
+@inlined
+def has_faded(block: Block) -> bool:
+    """Return whether only the background is left of the burst."""
+    return bool(block[at.AGE] >= block[at.HOLD] + block[at.FADE_SAMPLES])

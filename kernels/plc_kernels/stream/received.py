@@ -1,0 +1,142 @@
+"""Samples that arrived: played as they came, at first crossfaded out of a concealment.
+
+Who cuts a packet out often mutes or clips a sample too many, and one such sample spoils the fit and
+all that a concealment goes on from. A stream has played it before it knows of the loss, so what was
+received is played as it came; the history gets what the samples before it predict.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plc_kernels.build.compile import inlined, part
+from plc_kernels.signal.edges import (
+    LEAST_EDGE_SAMPLES,
+    EdgeSpace,
+    count_damaged,
+    is_extreme,
+    mend_end,
+)
+from plc_kernels.signal.fade import crossfade
+from plc_kernels.signal.history import append, newest
+from plc_kernels.stream import background, fill_limit, queue
+from plc_kernels.stream import layout as at
+from plc_kernels.stream.arrays import Block, float_rows
+from plc_kernels.stream.layout import (
+    EDGE_FIT,
+    EDGE_LINE,
+    EDGE_ROWS,
+    FILL,
+    PLAYING,
+    QUICK_RAMP,
+    RAMP,
+    RING,
+    array,
+)
+from plc_kernels.stream.noise import fade
+
+# Where the concealment differs from the received samples by more than this share of their energy,
+# a long crossfade only spoils received samples. Not in unsteady content (docs/notebook.md).
+_APART = 0.1
+
+
+@part
+def play_received(block: Block) -> None:
+    """Play a part as it came."""
+    begin, stop = block[at.PART_BEGIN], block[at.PART_STOP]
+    received = queue.slot_rows(block, block[at.SLOT])
+    rows = array(block, PLAYING)
+    for c in range(rows.shape[0]):
+        for i in range(begin, stop):
+            rows[c, i] = received[c, i]
+    learn(block)
+
+
+@part
+def recover(block: Block) -> None:
+    """Crossfade from the continued concealment to the first received samples."""
+    channels, begin, stop = block[at.CHANNELS], block[at.PART_BEGIN], block[at.PART_STOP]
+    n = block[at.FILL_SAMPLES]
+    recovered = block[at.RECOVERED]
+    tail = float_rows(block, FILL, (channels, n))
+    fade(block, tail)
+    fill_limit.hold(block, block[at.PLAYED_AT], tail)
+    received = queue.slot_rows(block, block[at.SLOT])
+    if recovered == 0:
+        steady = not background.is_unsteady(block)
+        for c in range(channels):
+            block[at.QUICK + c] = steady and _apart(tail[c], received[c, begin : begin + n])
+    playing = array(block, PLAYING)
+    for c in range(channels):
+        if block[at.KEPT] >> c & 1:
+            playing[c, begin:stop] = received[c, begin:stop]
+            continue
+        ramp = array(block, QUICK_RAMP) if block[at.QUICK + c] else array(block, RAMP)
+        crossfade(received[c, begin : begin + n], ramp[recovered : recovered + n], tail[c])
+        playing[c, begin : begin + n] = tail[c]
+        playing[c, begin + n : stop] = received[c, begin + n : stop]
+    block[at.RECOVERED] += n
+    block[at.CROSSFADED_SAMPLES] += n
+    if block[at.RECOVERED] == block[at.RAMP_SAMPLES]:
+        block[at.IN_BURST] = 0
+
+
+@inlined
+def _apart(continued: NDArray[np.float32], received: NDArray[np.float32]) -> bool:
+    """Return whether a concealment differs much from received samples, shape (n,)."""
+    error = 0.0
+    energy = 0.0
+    for i in range(received.size):
+        difference = continued[i] - received[i]
+        error += difference * difference
+        energy += received[i] * received[i]
+    return error > _APART * energy
+
+
+@part
+def learn(block: Block) -> None:
+    """Learn from a received part that lies in PLAYING."""
+    begin, stop = block[at.PART_BEGIN], block[at.PART_STOP]
+    background.listen(block, queue.slot_rows(block, block[at.SLOT]), begin, stop)
+    remember(block, 1)
+    _mend(block)
+
+
+@part
+def remember(block: Block, trusted: int) -> None:
+    """Take the part in PLAYING into the history."""
+    append(
+        array(block, PLAYING),
+        block[at.PART_BEGIN],
+        block[at.PART_STOP],
+        trusted,
+        array(block, RING),
+        block[at.HISTORY_AT : at.HISTORY_AT + 3],
+    )
+
+
+@inlined
+def _mend(block: Block) -> None:
+    """Mend the history's end, after a received part, where it is damaged."""
+    if block[at.HISTORY_FILLED] < LEAST_EDGE_SAMPLES:
+        return
+    ring = array(block, RING)
+    last = (block[at.HISTORY_AT] if block[at.HISTORY_AT] else ring.shape[1]) - 1
+    for c in range(ring.shape[0]):
+        if is_extreme(ring[c, last]):
+            _mend_channel(block, c)
+
+
+@part
+def _mend_channel(block: Block, c: int) -> None:
+    rows, order = array(block, EDGE_ROWS), block[at.EDGE_NUMBERS] - 1
+    space = EdgeSpace(rows[1:], array(block, EDGE_FIT), array(block, EDGE_LINE))
+    x = rows[0, : min(rows.shape[1], block[at.HISTORY_FILLED])]
+    ring = array(block, RING)[c]
+    newest(ring, block[at.HISTORY_AT], x)
+    count = count_damaged(x, order, False, space)
+    if not count:
+        return
+    mend_end(x, count, order, space)
+    for i in range(count):
+        k = block[at.HISTORY_AT] - count + i
+        ring[k if k >= 0 else k + ring.size] = x[x.size - count + i]
