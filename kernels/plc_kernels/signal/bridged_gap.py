@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import kernel
 from plc_kernels.signal.contour import ContourSpace, CrossingSpace, bend_along, contour_sizes, turn
-from plc_kernels.signal.history import newest
+from plc_kernels.signal.history import copy, newest
 from plc_kernels.signal.predict import Bridge, Predictor, extend_prediction
 
 LATE_MS = 1000.0
@@ -91,11 +91,11 @@ def draw_up(
     until = min(stop + after.size, rows.shape[1])
     past = rows[0, :start]
     newest(ring, position, past)
-    rows[1, :start] = past
-    rows[2, :start] = past
-    rows[0, start:stop] = forward[: bridge.size]
-    rows[1, start:stop] = backward[: bridge.size]
-    rows[2, start:stop] = bridge
+    copy(past, rows[1, :start])
+    copy(past, rows[2, :start])
+    copy(forward, rows[0, start:stop])
+    copy(backward, rows[1, start:stop])
+    copy(bridge, rows[2, start:stop])
     for d in range(rows.shape[0]):
-        rows[d, stop:until] = after[: until - stop]
-        rows[d, until:] = beyond[: rows.shape[1] - until]
+        copy(after, rows[d, stop:until])
+        copy(beyond, rows[d, until:])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import kernel, rounded_part
 from plc_kernels.signal.fade import crossfade
+from plc_kernels.signal.history import copy
 
 LEAVE_MS = 5.0
 """At the end of the horizon the fill returns to the draft within this time."""
@@ -42,7 +43,7 @@ def begin_fill(
     """
     drafts = lines.shape[0] // fill.shape[0]
     for c in range(fill.shape[0]):
-        fill[c, :horizon] = lines[(c + 1) * drafts - 1, begin : begin + horizon]
+        copy(lines[(c + 1) * drafts - 1, begin:], fill[c, :horizon])
 
 
 @kernel
@@ -87,9 +88,9 @@ def take_over(
         crossfade(draft, leave[leave.size - last :], made[c, horizon - last :])
         if now:
             crossfade(made[c, now : now + first], enter[:first], fill[c, now : now + first])
-            fill[c, now + first : horizon] = made[c, now + first :]
+            copy(made[c, now + first :], fill[c, now + first : horizon])
         else:
-            fill[c, :horizon] = made[c]
+            copy(made[c], fill[c, :horizon])
 
 
 @kernel

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
-from plc_kernels.signal.history import newest
+from plc_kernels.signal.history import copy, newest
 
 STEPS = 16
 """Of 5 ms, that are looked back."""
@@ -673,7 +673,7 @@ def bend_near(
     if period > 0.0:
         bend_along(rate, space, line, known, period, points, out)
     else:
-        out[:] = line[known : known + out.size]
+        copy(line[known:], out)
 
 
 @kernel
@@ -743,8 +743,8 @@ def draft(
             bend_along(rate, space, line, known, periods[c], points[c], bent)
         else:
             _repeat(line[known - lags[c] : known], again)
-            bent[:] = line[known : known + bent.size]
-        line[known : known + bent.size] = bent
+            copy(line[known:], bent)
+        copy(bent, line[known : known + bent.size])
 
 
 @part

@@ -3,11 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.build.compile import kernel
+from plc_kernels.build.compile import kernel, part
 
 POSITION, FILLED, TRUSTED = range(3)
 """Where the next sample will stand; samples written, at most the capacity; and the newest in a row
 that were received or concealed at full level."""
+
+
+@part
+def copy(x: NDArray[np.generic], out: NDArray[np.generic]) -> None:
+    """Copy numbers. Of ``out[:] = x`` numba makes much more: checks, and words for an error."""
+    for i in range(out.size):
+        out[i] = x[i]
 
 
 @kernel
@@ -43,10 +50,8 @@ def append(
     first = min(stop - begin, size - position)
     rest = stop - begin - first
     for c in range(ring.shape[0]):
-        for i in range(first):
-            ring[c, position + i] = rows[c, begin + i]
-        for i in range(rest):
-            ring[c, i] = rows[c, begin + first + i]
+        copy(rows[c, begin : begin + first], ring[c, position : position + first])
+        copy(rows[c, begin + first : begin + first + rest], ring[c, :rest])
     counts[POSITION] = (position + first + rest) % size
 
 
@@ -65,7 +70,5 @@ def newest(ring: NDArray[np.float32], position: int, out: NDArray[np.float32]) -
     if begin < 0:
         begin += size
     first = min(out.size, size - begin)
-    for i in range(first):
-        out[i] = ring[begin + i]
-    for i in range(out.size - first):
-        out[first + i] = ring[i]
+    copy(ring[begin:], out[:first])
+    copy(ring, out[first:])

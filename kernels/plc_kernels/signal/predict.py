@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from plc_kernels.build.compile import inlined, kernel, part, rounded_part
 from plc_kernels.signal.ar import burg, extrapolate, taps_of
 from plc_kernels.signal.fade import mix_by_error
-from plc_kernels.signal.history import FILLED, POSITION, TRUSTED, newest
+from plc_kernels.signal.history import FILLED, POSITION, TRUSTED, copy, newest
 from plc_kernels.signal.level import largest
 
 OVERSHOOT = 1.5
@@ -334,11 +334,9 @@ def turn_back(
     begin, end = bridge.past, bridge.past + bridge.gap
     x = p.past[: end + bridge.known]
     newest(ring, position, x[:begin])
-    for i in range(bridge.gap):
-        x[begin + i] = p.through[c, i]
+    copy(p.through[c], x[begin:end])
     far_side = x[end:]
-    for i in range(bridge.known):
-        far_side[i] = after[i]
+    copy(after, far_side)
     # The predictor of a stationary signal serves in both directions.
     alone = bridge.known >= ALONE * bridge.order
     stages = _fit(p, bridge.order, far_side if alone else x)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part, rounded_part
 from plc_kernels.signal import passages
-from plc_kernels.signal.history import newest
+from plc_kernels.signal.history import copy, newest
 from plc_kernels.signal.predict import (
     CHUNK,
     Predictor,
@@ -408,12 +408,12 @@ def join_passages(
     error = rehearse(p, c, played, made)
     if peak < 0.0:
         extend_prediction(p, c, rows[1, start:])
-        rows[0, :] = rows[1, :]
+        copy(rows[1], rows[0])
         return error
     share, gain = _weigh_rehearsed(p, c, error, made, played, beside, known)
     out = rows[1, start:]
     join(p, c, beside, peak, weight * gain, out)
     add_beside(p, c, 1.0 - weight * share, out)
     go_on_from(p, c, played, out)
-    rows[0, :] = beside[known - start :]
+    copy(beside[known - start :], rows[0])
     return error

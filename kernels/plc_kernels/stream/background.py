@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.signal.content import LOGIT, LOUD, ROW, follow_content
+from plc_kernels.signal.history import copy
 from plc_kernels.signal.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
@@ -142,7 +143,7 @@ def listen(block: Block, rows: NDArray[np.float32], begin: int, stop: int) -> No
         fill = block[at.HEARD]
         take = min(size - fill, stop - done)
         for c in range(rows.shape[0]):
-            frame[c, fill : fill + take] = rows[c, done : done + take]
+            copy(rows[c, done : done + take], frame[c, fill : fill + take])
         block[at.HEARD] += take
         done += take
         if block[at.HEARD] == size:
@@ -157,7 +158,7 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
     flux_db = -1.0
     for c in range(frame.shape[0]):
         state = channel_state(block, c)
-        state.frame[:] = frame[c]
+        copy(frame[c], state.frame)
         track_noise(state)
         flux_db = max(flux_db, float(state.flux[0]))
         power = state.levels[POWERS]
@@ -197,7 +198,7 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
         made = block[at.MADE]
         take = min(half - made, out.shape[1] - done)
         for c in range(out.shape[0]):
-            out[c, done : done + take] = noise[c, made : made + take]
+            copy(noise[c, made : made + take], out[c, done : done + take])
         block[at.MADE] += take
         done += take
 

@@ -17,7 +17,7 @@ from plc_kernels.signal.contour import (
     cross,
     met_samples,
 )
-from plc_kernels.signal.history import newest
+from plc_kernels.signal.history import copy, newest
 from plc_kernels.signal.predict import (
     LEAST_KNOWN,
     RUN_ON_MS,
@@ -176,7 +176,7 @@ def _begin(block: Block, gap: int) -> NDArray[np.float32]:
     through = array(block, THROUGH)
     rows: NDArray[np.float32] = array(block, BRIDGE_ROWS)
     for c in range(rows.shape[0]):
-        rows[c, :gap] = through[c, :gap]
+        copy(through[c], rows[c, :gap])
     return rows
 
 
@@ -273,8 +273,8 @@ def land_drafted(block: Block, sides: Bridge, along: bool) -> bool:
             array(block, PERIODS)[c] if along else 0.0,
             array(block, CONTOURS)[c],
         )
+        copy(p.through[c], forward[c, :gap])
         for i in range(gap):
-            forward[c, i] = p.through[c, i]
             backward[c, i] = p.lead_in[gap - 1 - i]
         predict_beyond(p, c, stages, after[c, :known], beyond[c])
         meet_sides(p, c, sides, rows[c, :gap])
@@ -329,5 +329,5 @@ def take(block: Block, gap: int) -> None:
     made = gaps.array_of(block, MADE, at.BRIDGE_NET)
     bridge = array(block, BRIDGE_ROWS)
     for c in range(block[at.CHANNELS]):
-        bridge[c, :gap] = made[c, :gap]
+        copy(made[c], bridge[c, :gap])
     block[BRIDGED_BY] = 1

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, part
 from plc_kernels.signal.burst import recalled_weight
+from plc_kernels.signal.history import copy
 from plc_kernels.signal.predict import (
     Predictor,
     begin_prediction,
@@ -182,8 +183,7 @@ def _take_drafted(block: Block, c: int, out: NDArray[np.float32]) -> int:
     left = at.array(block, LEFT)
     taken = min(left[c], out.size)
     draft = at.array(block, DRAFT)[c, block[at.PACKET] - left[c] :]
-    for i in range(taken):
-        out[i] = draft[i]
+    copy(draft, out[:taken])
     left[c] -= taken
     return int(taken)
 

@@ -16,7 +16,7 @@ from plc_kernels.signal.burst import (
     take_over,
 )
 from plc_kernels.signal.contour import POINTS, contour_sizes, draft, follow
-from plc_kernels.signal.history import newest
+from plc_kernels.signal.history import copy, newest
 from plc_kernels.signal.predict import resume_prediction
 from plc_kernels.spectra.gap import hold_answer
 from plc_kernels.stream import bridge, extend, extend_music
@@ -173,7 +173,7 @@ def _draft_speech(block: Block, model: int) -> None:
     for c in range(channels):
         past = lines[2 * c + 1, :start]
         newest(ring[c], block[at.HISTORY_AT], past)
-        lines[2 * c, :start] = past
+        copy(past, lines[2 * c, :start])
     follow(
         rate, contour_of(model), space, ring, block[at.HISTORY_AT], voices, points, periods, lags
     )
@@ -191,7 +191,7 @@ def take_prepared(block: Block) -> None:
     for word in SWAPPED:
         if block[word]:
             at.swap_places(block, word)
-    block[SERVED : ANSWERED + 1] = at.second_set(block)[SERVED : ANSWERED + 1]
+    copy(at.second_set(block)[SERVED:], block[SERVED : ANSWERED + 1])
     if block[ANSWERED] != NO and not block[PENDING]:
         _count_answer(block)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, part
 from plc_kernels.signal.fade import burst_gain, fade_into
-from plc_kernels.signal.history import newest
+from plc_kernels.signal.history import copy, newest
 from plc_kernels.signal.noise import first_random, recent_levels
 from plc_kernels.signal.noise_filling import (
     BEGIN_MS,
@@ -121,7 +121,8 @@ def fade(block: Block, fill: NDArray[np.float32]) -> bool:
     background.make_noise(block, noise)
     fill_limit.limit_noise(block, block[at.PLAYED_AT], noise)
     if faded:
-        fill[:] = noise
+        for c in range(fill.shape[0]):
+            copy(noise[c], fill[c])
         return False
     gain = floats(block, GAIN, n)
     burst_gain(age, block[at.HOLD], block[at.FADE_SAMPLES], gain)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.build.denormals import flush_denormals, restore_denormals
+from plc_kernels.signal.history import copy
 from plc_kernels.stream import background, extend, extend_music, extend_network, fill_limit
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, array_bytes, floats, words
@@ -110,7 +111,7 @@ def add_second(header: Block, how: int) -> int:
 def open_second(block: Block, how: int) -> None:
     """Write the places of the second set, in a block that is a stream otherwise."""
     second = at.second_set(block)
-    second[:] = block[: at.HEADER]
+    copy(block, second)
     for k in range(_PLACES.shape[0]):
         second[_PLACES[k, 0]] -= block[at.SECOND]
     _lay_out_second(block, how, second)
@@ -152,7 +153,7 @@ def _copy(block: Block, second: Block, rows: NDArray[np.int16]) -> None:
         word = rows[k, 0]
         if block[word] and second[word] + block[at.SECOND] != block[word]:
             n = array_bytes(block, 0, rows[k]) // 8
-            words(second, word, n)[:] = words(block, word, n)
+            copy(words(block, word, n), words(second, word, n))
 
 
 @kernel

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, part
+from plc_kernels.signal.history import copy
 from plc_kernels.signal.packet import CHANNELS_AT, LARGEST, unpack_float32, unpack_int16
 from plc_kernels.stream.arrays import Block, float_rows, integer_rows
 from plc_kernels.stream.layout import (
@@ -216,7 +217,7 @@ def copy_after(block: Block, begin: int, gap: int, out: NDArray[np.float32]) -> 
                     return known
                 rows = slot_rows(block, slot)
                 for c in range(out.shape[0]):
-                    out[c, known : known + n] = rows[c, at:stop]
+                    copy(rows[c, at:stop], out[c, known : known + n])
                 known += n
             at = stop
         at = 0

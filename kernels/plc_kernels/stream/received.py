@@ -17,7 +17,7 @@ from plc_kernels.signal.edges import (
     mend_end,
 )
 from plc_kernels.signal.fade import crossfade
-from plc_kernels.signal.history import append, newest
+from plc_kernels.signal.history import append, copy, newest
 from plc_kernels.stream import background, fill_limit, queue
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, float_rows
@@ -46,8 +46,7 @@ def play_received(block: Block) -> None:
     received = queue.slot_rows(block, block[at.SLOT])
     rows = array(block, PLAYING)
     for c in range(rows.shape[0]):
-        for i in range(begin, stop):
-            rows[c, i] = received[c, i]
+        copy(received[c, begin:stop], rows[c, begin:stop])
     learn(block)
 
 
@@ -67,13 +66,11 @@ def recover(block: Block) -> None:
             block[at.QUICK + c] = steady and _apart(tail[c], received[c, begin : begin + n])
     playing = array(block, PLAYING)
     for c in range(channels):
-        if block[at.KEPT] >> c & 1:
-            playing[c, begin:stop] = received[c, begin:stop]
-            continue
-        ramp = array(block, QUICK_RAMP) if block[at.QUICK + c] else array(block, RAMP)
-        crossfade(received[c, begin : begin + n], ramp[recovered : recovered + n], tail[c])
-        playing[c, begin : begin + n] = tail[c]
-        playing[c, begin + n : stop] = received[c, begin + n : stop]
+        copy(received[c, begin:stop], playing[c, begin:stop])
+        if not block[at.KEPT] >> c & 1:
+            ramp = array(block, QUICK_RAMP) if block[at.QUICK + c] else array(block, RAMP)
+            crossfade(received[c, begin : begin + n], ramp[recovered : recovered + n], tail[c])
+            copy(tail[c], playing[c, begin : begin + n])
     block[at.RECOVERED] += n
     block[at.CROSSFADED_SAMPLES] += n
     if block[at.RECOVERED] == block[at.RAMP_SAMPLES]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.build.denormals import flush_denormals, restore_denormals
+from plc_kernels.signal.history import copy
 from plc_kernels.signal.packet import pack_float32, pack_int16
 from plc_kernels.stream import background, bridge, extend, fill_limit, neighbours, noise, queue
 from plc_kernels.stream import layout as at
@@ -322,7 +323,7 @@ def _conceal(block: Block) -> int:
         bridged = block[at.BRIDGED]
         rows = array(block, BRIDGE_ROWS)
         for c in range(channels):
-            fill[c, :] = rows[c, bridged : bridged + n]
+            copy(rows[c, bridged : bridged + n], fill[c])
         block[at.BRIDGED] += n
         block[at.AGE] += n
         block[at.BRIDGED_SAMPLES] += n
@@ -344,10 +345,8 @@ def _conceal(block: Block) -> int:
     block[at.FILLS_LIMITED] += fill_limit.hold(block, block[at.PLAYED_AT], fill)
     playing = array(block, PLAYING)
     for c in range(channels):
-        if kept >> c & 1:
-            playing[c, begin:stop] = received[c, begin:stop]
-        else:
-            playing[c, begin:stop] = fill[c]
+        arrived = kept >> c & 1
+        copy(received[c, begin:stop] if arrived else fill[c], playing[c, begin:stop])
     remember(block, int(trusted))
     return PLAYED
 
