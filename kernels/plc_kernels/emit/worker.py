@@ -208,7 +208,7 @@ _SMALL = (
         for name in (
             *("entry", "layout", "start", "tables", "gap", "networks", "bridge", "model_file"),
             *("step", "extend", "extend_network", "extend_music", "preparation", "fill_limit"),
-            *("neighbours", "background", "noise", "received", "queue", "model", "times"),
+            *("neighbours", "background", "noise", "received", "queue", "model"),
         )
     ),
     *("signal.contour", "signal.passages", "signal.edges", "signal.history", "signal.recall"),

@@ -34,7 +34,7 @@ from plc_kernels.stream.layout import (
     reals,
 )
 from plc_kernels.stream.received import learn, play_received, recover, remember
-from plc_kernels.stream.times import note_time
+from plc_kernels.stream.start import note_time
 
 PUSH, GO_ON, DRAIN = range(3)
 """What to do: take in a packet; go on with one; or play one more without counting a packet."""

@@ -61,6 +61,8 @@ from plc.errors import ConcurrentPushError, check_settings
 from plc_kernels.stream import layout
 from plc_kernels.stream.layout import IN_BURST, SPENT_MS, TAKES, TIMED, WAITS
 from plc_kernels.stream.networks import fill_part
+from plc_kernels.stream.start import CONCEALED as CONCEALED_TIME
+from plc_kernels.stream.start import GOOD as GOOD_TIME
 from plc_kernels.stream.start import forget_stream
 from plc_kernels.stream.step import (
     CONCEALED,
@@ -73,8 +75,6 @@ from plc_kernels.stream.step import (
     REFUSED,
     step_many,
 )
-from plc_kernels.stream.times import CONCEALED as CONCEALED_TIME
-from plc_kernels.stream.times import GOOD as GOOD_TIME
 
 _step = DirectCall(step_many)
 _fill_part = DirectCall(fill_part)

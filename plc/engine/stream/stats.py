@@ -13,7 +13,7 @@ from plc.engine.ahead.pace import PreparationCounters
 from plc.engine.runtime.worker import NetworkCounters
 from plc.engine.stream.memory import StreamMemory
 from plc_kernels.stream import layout as at
-from plc_kernels.stream.times import BINS_PER_DECADE, FIRST_MS, count_time, note_time
+from plc_kernels.stream.start import BINS_PER_DECADE, FIRST_MS, count_time, note_time
 
 # Counters that W3C names, by its names; the meanings are the same.
 _W3C = {

@@ -28,7 +28,7 @@ from plc_kernels.build.compile import refused
 from plc_kernels.build.library import FUNCTIONS
 from plc_kernels.build.own_folder import own_folder
 from plc_kernels.signal import ar, level, packet
-from plc_kernels.stream import dropout_search, layout, networks, preparation, start, step, times
+from plc_kernels.stream import dropout_search, layout, networks, preparation, start, step
 
 _NETWORKS: tuple[tuple[Any, str], ...] = (
     (networks.choose_networks, "nnw"),
@@ -62,10 +62,10 @@ AUDIO_PATH: tuple[Any, ...] = (
     step.step_many,
     packet.pack_int16,
     packet.unpack_int16,
+    start.count_time,
     start.forget_stream,
+    start.note_time,
     start.open_stream,
-    times.count_time,
-    times.note_time,
     *(kernel for kernel, _ in _NETWORKS),
 )
 """Every kernel that a stream may call whose samples the step makes, and those at its ends."""
@@ -117,7 +117,7 @@ def _run_step() -> None:
     block, inbox, missing = memory.block, memory.inbox, memory.missing
     step.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
     layout.reach_of(8000, 64, 0)
-    times.note_time(block)
+    start.note_time(block)
     start.forget_stream(block)
     denormals.restore_denormals(denormals.flush_denormals())
     rows, words = np.zeros((1, 64), np.float32), np.zeros((64, 1), np.int16)
