@@ -1,7 +1,7 @@
 """Share of streams under losses that are taken for speech: ``plc bench detect content``.
 
-A stream hears received samples alone. What it takes them for is asked when a burst begins, as the
-engine asks, and each clip counts once.
+A stream hears received samples alone. What its network takes them for is asked when a burst begins,
+as the engine asks, but without its rehearsals, and each clip counts once.
 """
 
 from collections.abc import Callable, Iterator, Sequence

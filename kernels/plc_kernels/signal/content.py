@@ -26,9 +26,9 @@ _EDGES = np.array(
     [*range(1, 21, 2), 21, 24, 28, 32, 38, 43, 50, 58, 67, 77, 90, 104, 120, 138, 161], np.int64
 )
 BANDS = _EDGES.size - 1
-EVEN, CHANGE, CHANGED, AFRESH = range(BANDS + 1, BANDS + 5)
-"""Places behind the bands and the level: evenness, change, whether that is known, and whether no
-frame stands before this one."""
+LEVEL, EVEN, CHANGE, CHANGED, AFRESH = range(BANDS, BANDS + 5)
+"""Places behind the bands: level, evenness, change, whether that is known, and whether no frame
+stands before this one."""
 INPUTS = BANDS + 5
 """Numbers of a frame that the network takes."""
 UNITS = 24
@@ -162,7 +162,7 @@ def follow_content(
         inputs[band] = F(min(max((10.0 * math.log10(power) - peak + 35.0) / 20.0, -1.5), 2.0))
     known = counts[ROW] > APART_FRAMES
     change = _change(powers, F(1e-10 * total), logs, counts[ROW])
-    inputs[BANDS] = F((max(level - peak, -60.0) + 20.0) / 20.0)
+    inputs[LEVEL] = F((max(level - peak, -60.0) + 20.0) / 20.0)
     inputs[EVEN] = F(0.5) * (_flatness(powers, F(1e-10 * total)) + F(3.0))
     inputs[CHANGE] = change - F(1.5) if known else F(0.0)
     inputs[CHANGED] = F(1.0) if known else F(0.0)

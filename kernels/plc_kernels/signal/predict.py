@@ -423,6 +423,40 @@ def predict_last(
     go_on(p.taps[row, :order], p.limits[row], before, p.line[: order + CHUNK], made)
 
 
+@part
+def try_out(
+    order: int,
+    known: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    forward: NDArray[np.float32],
+    backward: NDArray[np.float32],
+    mirror: NDArray[np.float64],
+    predictor: NDArray[np.float64],
+    line: NDArray[np.float64],
+) -> float:
+    """Return the root of a prediction's error power over the truth's, at most 1.
+
+    Parameters
+    ----------
+    order : int, coefficients, at most half of ``known``
+    known, truth : float32, shapes (m,) and (n,), samples, and those that follow
+    forward, backward, mirror, predictor
+        Workspace, as :func:`~plc_kernels.signal.ar.burg` takes it.
+    line : float64, shape (at least 2 order + n,), written, workspace
+    """
+    stages = burg(order, known, forward, backward, mirror, predictor)
+    taps, made = line[:stages], line[stages : 2 * stages + truth.size]
+    taps_of(predictor[: stages + 1], taps)
+    for k in range(stages):
+        made[k] = known[known.size - stages + k]
+    extrapolate(taps, made)
+    error = power = 0.0
+    for i in range(truth.size):
+        error += (made[stages + i] - truth[i]) ** 2
+        power += truth[i] * truth[i]
+    return math.sqrt(error / power) if error < power else 1.0
+
+
 @kernel
 def go_on_from(p: Predictor, c: int, before: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Let a channel's prediction go on behind ``before`` and ``out``, as long as its order."""

@@ -222,6 +222,9 @@ BEGINS = _word("Whether LEVEL_STATE still has to take over the level before the 
 HEARD = _word("Samples in HEARD_FRAME.")
 MADE = _word("Samples of HALF_FRAME that were used.")
 FLUX_FRAMES = _word("Frames that FLUX_DB is the mean of, at most 100.")
+REHEARSALS = _word("Rehearsals that the record of both predictions is the mean of, at most 40.")
+REHEARSED_AT = _word("Sample of the stream behind which the next may be.")
+NO_SPEECH = _word("Whether it is no speech by that record, whatever content's network says.")
 DEPTH = _word("Steps that are left out at the top of the ladders; the caller's.")
 STEP = _word("Step of both ladders in use, those for unsteady content from MAX_STEPS on.")
 FITTED = _word("Whether a predictor was fitted; the caller, or a prepared burst, sets it to 0.")
@@ -301,6 +304,7 @@ _real = _reals.word
 # The numbers among the words are read as float64.
 RECEIVED_SHARE = _real("Share of the last half second that was received, 0 to 1.")
 FLUX_DB = _real("Mean change of the levels of bands from frame to frame, in dB.")
+RECORD = _real("Root of the relative error of music's prediction in rehearsals; of speech's.", 2)
 NOISE_S = _real("Seconds of comfort noise since anything was received.")
 HURRY_MS = _real("Time for a lost packet while the caller is behind; inf: it is not.")
 LIMIT_MS = _real("Time for all bursts of a packet; the caller's.")

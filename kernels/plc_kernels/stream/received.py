@@ -96,6 +96,7 @@ def learn(block: Block) -> None:
     background.listen(block, queue.slot_rows(block, block[at.SLOT]), begin, stop)
     remember(block, 1)
     _mend(block)
+    background.rehearse(block)
 
 
 @part

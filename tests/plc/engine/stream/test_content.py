@@ -11,9 +11,20 @@ from plc.engine.stream.config import StreamConfig
 from plc.engine.stream.methods import make_method, stream_models
 from plc.errors import ConfigError
 from plc.transport.cli.options import ReceiverOptions
-from plc_kernels.stream.layout import SPEECH, UNSTEADY
+from plc_kernels.signal.content import LOGIT
+from plc_kernels.stream.background import is_speech
+from plc_kernels.stream.layout import (
+    CONTENT_NUMBERS,
+    NO_SPEECH,
+    RECORD,
+    REHEARSALS,
+    REHEARSED_AT,
+    SPEECH,
+    TABLE,
+    UNSTEADY,
+)
 from tests.kernels.stream.test_networks import speech
-from tests.signals import tones
+from tests.signals import noise, tones
 
 RATE = 48_000
 SERVED = {
@@ -124,3 +135,82 @@ def test_a_pool_s_stream_is_told_as_one_alone(content: Any) -> None:
 def test_the_commands_receivers_are_told() -> None:
     assert ReceiverOptions(content="music").config().stream.content == "music"
     assert ReceiverOptions().config().stream.content == "auto"
+
+
+def droning(seconds: float, rate: int = RATE) -> NDArray[np.float32]:
+    """Return formants that move as a voice's do, of one pitch that never moves, and hissing."""
+    rng = np.random.default_rng(0)
+    t = np.arange(round(seconds * rate)) / rate
+    vowels = np.array([(700, 1200), (300, 2200), (350, 800), (500, 1800), (450, 900)])
+    spoken = vowels[rng.integers(0, 5, int(seconds / 0.15) + 2)]
+    formants = [np.interp(t / 0.15, np.arange(len(spoken)), row) for row in spoken.T]
+    sound = np.zeros(t.size)
+    for k in range(1, 45):
+        heights = [np.exp(-np.abs(90 * k - formants[j]) / (120, 180)[j]) for j in (0, 1)]
+        level = (heights[0] + 0.5 * heights[1] + 0.02) / np.sqrt(k)
+        sound += level * np.sin(2 * np.pi * 90 * k * t + k * k)
+    sound *= 0.5 + 0.5 * np.sin(np.pi * t / 0.15) ** 2
+    hiss = np.diff(noise(0, t.size + 2), 2) * (t / 0.15 % 1 < 0.25)
+    return (0.3 * sound / np.abs(sound).max() + 0.2 * hiss).astype(np.float32)
+
+
+def received(signal: NDArray[np.float32], rate: int = RATE, **settings: Any) -> Concealer:
+    """Return a stream that received a signal, but for every tenth packet."""
+    stream = Concealer(rate, method="ar", packet_samples=rate // 100, **settings)
+    for k, packet in enumerate(signal[: signal.size // 480 * 480].reshape(-1, rate // 100)):
+        stream.push(None if k % 10 == 9 else packet)
+    return stream
+
+
+def test_what_music_s_prediction_foretells_far_better_is_no_speech() -> None:
+    stream = received(droning(8.0))
+    steady, unsteady = stream._memory.numbers[RECORD : RECORD + 2]
+    assert TABLE.view(stream._block, CONTENT_NUMBERS)[LOGIT] > 0.0  # its network says speech
+    assert 20 * np.log10(unsteady / steady) > 1.3
+    assert stream._block[NO_SPEECH]
+    assert not is_speech(stream._block)
+    stream.push(None)
+    assert stream._block[[SPEECH, UNSTEADY]].tolist() == [0, 0]
+
+
+def test_a_record_of_speech_decides_nothing() -> None:
+    stream = received(speech(RATE, 1)[:, 0])
+    assert stream._block[REHEARSALS] > 10
+    assert not stream._block[NO_SPEECH]
+    assert is_speech(stream._block)
+
+
+def test_rehearsals_are_few_and_their_record_is_bounded() -> None:
+    stream = Concealer(RATE, method="ar")
+    signal, times = droning(4.0), []
+    for k in range(8 * 400):
+        before = stream._block[REHEARSED_AT]
+        stream.push(signal[k % 400 * 480 :][:480])
+        if stream._block[REHEARSED_AT] != before:
+            times.append(k)
+    assert np.diff(times).min() >= 32
+    assert np.diff(times)[30:].min() >= 400
+    assert stream._block[REHEARSALS] == 40
+
+
+@pytest.mark.parametrize(
+    "settings", [{"content": "speech"}, {"content": "music"}, {"rate": 24_000}]
+)
+def test_nothing_is_rehearsed_where_it_decides_nothing(settings: Any) -> None:
+    stream = received(droning(2.0, settings.get("rate", RATE)), **settings)
+    assert stream._block[REHEARSALS] == 10
+
+
+def test_a_record_is_forgotten_and_takes_no_harm() -> None:
+    signal = droning(3.0)
+    stream = received(signal)
+    for wrong in (np.nan, np.inf, 9e5, 1e-30, 0.0):
+        bad = signal.reshape(-1, 480).copy()
+        bad[::7] = wrong
+        for packet in bad:
+            stream.push(packet)
+        record = stream._memory.numbers[RECORD : RECORD + 2]
+        assert np.all((record >= 0.0) & (record <= 1.0))
+    stream.reset()
+    assert stream._memory.numbers[RECORD : RECORD + 2].tolist() == [0.5, 0.5]
+    assert stream._block[[REHEARSALS, REHEARSED_AT, NO_SPEECH]].tolist() == [10, 0, 0]
