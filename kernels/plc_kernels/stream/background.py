@@ -206,7 +206,7 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
 
 @part
 def rehearse(block: Block) -> None:
-    """Compare both predictions on what was received last, if it is time, and keep the record.
+    """Compare both predictions on the last received samples, if it is time.
 
     In streams that content's network takes for speech, from MUSIC_RATE on; the record may overrule
     it. Rehearsals take their samples from the history, and work in the memory of fits.
