@@ -152,11 +152,12 @@ def _tile(rows: int, panels: int) -> Any:
                 for k in (0, 2, 4, 6, 8)
             ]
             distances = [given[k] for k in (1, 3, 5, 7, 9)]
-            few, some = (2, 2) if _for_pages() else (rows, panels)
-            for r in range(0, rows, few):
-                for p in range(0, panels, some):
-                    moved = _moved(build, data, distances, r, p)
-                    _generate_tile(build, min(few, rows), min(some, panels), *moved, *distances)
+            # x86 has 16 registers of 4 sums where a page runs.
+            most = 2 if _for_pages() else max(rows, panels)
+            for r in range(0, rows, most):
+                for p in range(0, panels, most):
+                    part_of = range(r, min(r + most, rows)), range(p, min(p + most, panels))
+                    _generate_tile(build, *part_of, *data, *distances)
             return context.get_dummy_value()
 
         return signature, generate
@@ -165,25 +166,9 @@ def _tile(rows: int, panels: int) -> Any:
 
 
 def _for_pages() -> bool:
-    """Return whether code is for WebAssembly: its processors may have 16 registers of 4 sums."""
+    """Return whether code is made for WebAssembly."""
     kind, elsewhere = denormals.generated_for()
     return bool(elsewhere and kind != "arm")
-
-
-def _moved(build: Any, data: list[Any], distances: list[Any], row: int, panel: int) -> list[Any]:
-    """Return where the inputs, weights, scales, beginnings and sums of a part of a tile lie."""
-    x, w, scales, begin, y = data
-    x_step, pairs, _, begin_step, y_step = distances
-    word = ir.IntType(64)
-    r, first = word(row), word(panel * LANES)
-    size = build.mul(pairs, word(panel * LANES // 2))  # numbers of the type of scales
-    return [
-        build.gep(x, [build.mul(x_step, r)]),
-        build.gep(w, [size]),
-        build.gep(scales, [first]),
-        build.gep(begin, [build.add(build.mul(begin_step, r), first)]),
-        build.gep(y, [build.add(build.mul(y_step, r), first)]),
-    ]
 
 
 def _lanes(indices: Any) -> Any:
@@ -215,8 +200,8 @@ def _in_pairs(build: Any, a: Any, b: Any) -> Any:
 
 def _generate_tile(
     build: Any,
-    rows: int,
-    panels: int,
+    rows: range,
+    panels: range,
     x: Any,
     w: Any,
     scales: Any,
@@ -228,7 +213,7 @@ def _generate_tile(
     begin_step: Any,
     y_step: Any,
 ) -> None:
-    """Write a tile at a builder's place: a loop over pairs of inputs, then sums begin and end."""
+    """Write part of a tile at a builder's place: a loop over pairs, then sums begin and end."""
     real, word, whole = ir.FloatType(), ir.IntType(64), ir.IntType(32)
     vector, sums_type = ir.VectorType(real, LANES), ir.VectorType(whole, LANES)
     short = ir.VectorType(ir.IntType(16), 2 * LANES)
@@ -243,34 +228,29 @@ def _generate_tile(
         return build.shuffle_vector(one, one, _lanes([0] * LANES))
 
     def rows_of(base: Any, distance: Any) -> list[Any]:
-        return [build.gep(base, [build.mul(distance, word(r))]) for r in range(rows)]
+        return [build.gep(base, [build.mul(distance, word(r))]) for r in rows]
 
     def places(base: Any, distance: Any) -> list[Any]:
-        return [
-            build.gep(at, [word(LANES * p)])
-            for at in rows_of(base, distance)
-            for p in range(panels)
-        ]
+        return [build.gep(at, [word(LANES * p)]) for at in rows_of(base, distance) for p in panels]
 
     inputs, bytes_ = rows_of(x, x_step), build.bitcast(w, ir.IntType(8).as_pointer())
     size = build.mul(pairs, word(2 * LANES))
-    weights = [build.gep(bytes_, [build.mul(size, word(p))]) for p in range(panels)]
+    weights = [build.gep(bytes_, [build.mul(size, word(p))]) for p in panels]
     before = build.block
     loop, after = build.append_basic_block("inputs"), build.append_basic_block("written")
     build.branch(loop)
     build.position_at_end(loop)
     k = build.phi(word)
     k.add_incoming(word(0), before)
-    sums = [build.phi(sums_type) for _ in range(rows * panels)]
+    sums = [build.phi(sums_type) for _ in range(len(rows) * len(panels))]
     at, pair = build.mul(k, word(2 * LANES)), build.mul(k, word(2))
     eight = ir.VectorType(ir.IntType(8), 2 * LANES)
     read = [build.sext(load(build.gep(place, [at]), eight, 1), short) for place in weights]
-    made = []
-    for r in range(rows):
-        both = spread(load(build.gep(inputs[r], [pair]), whole, 2), sums_type)
+    made, sum_of = [], iter(sums)
+    for of_row in inputs:
+        both = spread(load(build.gep(of_row, [pair]), whole, 2), sums_type)
         both = build.bitcast(both, short)
-        for p in range(panels):
-            made.append(build.add(sums[r * panels + p], _in_pairs(build, both, read[p])))
+        made += [build.add(next(sum_of), _in_pairs(build, both, each)) for each in read]
     following = build.add(k, word(1))
     k.add_incoming(following, loop)
     for each, value in zip(sums, made, strict=True):
@@ -281,11 +261,11 @@ def _generate_tile(
     # No product is fused with a sum: not all processors can.
     factors = [
         build.fmul(load(build.gep(scales, [word(LANES * p)]), vector, 4), spread(step, vector))
-        for p in range(panels)
+        for p in panels
     ]
     begun = [load(place, vector, 4) for place in places(begin, begin_step)]
     for number, place in enumerate(places(y, y_step)):
-        value = build.fmul(build.sitofp(made[number], vector), factors[number % panels])
+        value = build.fmul(build.sitofp(made[number], vector), factors[number % len(panels)])
         value = build.fadd(begun[number], value)
         build.store(value, build.bitcast(place, vector.as_pointer())).align = 4
 
@@ -317,8 +297,7 @@ def multiply(
         a convolution do. Where ``count`` is odd, one more number is read, and is of no account.
     rows : int
         1, or at least :data:`TILE_ROWS`.
-    step : float
-        Value of a 1 in the inputs.
+    step : float, value of a 1 in the inputs
     w : float32
         ``panels`` panels of int8 numbers, for one row at least :data:`TILE_PANELS`.
     scales : float32, shape (16 * panels,)

@@ -83,8 +83,7 @@ def draw_up(
     bridge : float32, shape (gap,), both sides blended
     after : float32, shape (n,), what arrived right behind the gap
     beyond : float32, shape (at least samples - start - gap - n,), what is predicted behind that
-    start : int
-        The gap's first sample in a row.
+    start : int, the gap's first sample in a row
     rows : float32, shape (3, samples), written
     """
     stop = start + bridge.size

@@ -73,8 +73,7 @@ def take_over(
     Parameters
     ----------
     lines, begin : as for :func:`begin_fill`
-    now : int
-        Samples of the burst that were played.
+    now : int, samples of the burst that were played
     enter, leave : float32, shape (n,) and (m,)
         Ramps of both crossfades; at the gap's beginning a fill is the draft already.
     made : float32, shape (channels, horizon), read and written
@@ -107,8 +106,7 @@ def play_fill(
     fill : float32, shape (horizon,)
     draft : float32, shape (n,)
         The last draft from the gap's beginning on, which goes on behind the fill.
-    position : int
-        Samples of the burst that were played.
+    position : int, samples of the burst that were played
     out : float32, shape (m,), written as far as the draft goes
     """
     stop = min(max(draft.size - position, 0), out.size)

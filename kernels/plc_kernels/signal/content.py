@@ -137,8 +137,7 @@ def follow_content(
         Log spectra of the last frames.
     counts : int64, shape (2,), read and written
         By :data:`LOUD` and :data:`ROW`; zeros before the first frame.
-    inputs : float32, shape (INPUTS,), written
-        What the network takes of this frame.
+    inputs : float32, shape (INPUTS,), written, what the network takes of this frame
     units : float32, shape (MEMORY,), read and written, state of the network
     """
     total = 0.0

@@ -197,8 +197,7 @@ def edge_period(
     x : float32, shape (n,)
         The past, newest last, at least 40 ms.
     sample_rate : float, in Hz
-    score : float32, shape (lags,), written
-        Room for 18 ms and a sample.
+    score : float32, shape (lags,), written, room for 18 ms and a sample
     """
     template = round(sample_rate * _EDGE_MS / 1000.0)
     shortest = round(sample_rate * _SHORTEST_MS / 1000.0)
@@ -729,8 +728,7 @@ def draft(
     lines : float32, shape (channels, past samples + samples to predict), read and written
         Written by :func:`follow`, and the prediction, which becomes the second draft.
     points, periods, lags : from :func:`follow`
-    start : int
-        The gap's first sample in a row.
+    start : int, the gap's first sample in a row
     rows : float32, shape (2 * channels, samples), written from ``start`` on
         Both drafts, channel after channel.
     """

@@ -36,8 +36,7 @@ def append(
     trusted : int
         1; 0 for faded concealment and noise, which are not to be trusted.
     ring : float32, shape (channels, capacity), written
-    counts : int64, shape (3,), read and written
-        Named by the constants of the module.
+    counts : int64, shape (3,), read and written, named by the constants of the module
     """
     n = stop - begin
     size = ring.shape[1]

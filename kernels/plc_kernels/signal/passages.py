@@ -254,8 +254,7 @@ def flattened_at(ring: NDArray[np.float32], end: int, out: NDArray[np.float32]) 
     ring : float32, shape (size,), a channel
     end : int
         Index after the last sample wanted, modulo the size.
-    out : float32, shape (n,), written
-        At most as long as the ring.
+    out : float32, shape (n,), written, at most as long as the ring
     """
     n = out.size
     begin = (end - n) % ring.size
@@ -495,8 +494,7 @@ def innovation_share(
     taps : float64, shape (order,), of :func:`plc_kernels.signal.ar.taps_of`
     line, passages : float32, shape (n,)
         The signal up to the gap, and the passages' sum there; more than ``order`` samples.
-    every : int
-        Step between the innovations that are used.
+    every : int, step between the innovations that are used
 
     Returns
     -------

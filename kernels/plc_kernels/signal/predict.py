@@ -323,8 +323,7 @@ def turn_back(
 
     Parameters
     ----------
-    p : Predictor
-        With the near side continued in ``through``.
+    p : Predictor, with the near side continued in ``through``
     c : int, the channel
     bridge : Bridge, of an order
     ring : float32, shape (capacity,), what was played of the channel
@@ -424,29 +423,20 @@ def predict_last(
 
 
 @part
-def try_out(
-    order: int,
-    known: NDArray[np.float32],
-    truth: NDArray[np.float32],
-    forward: NDArray[np.float32],
-    backward: NDArray[np.float32],
-    mirror: NDArray[np.float64],
-    predictor: NDArray[np.float64],
-    line: NDArray[np.float64],
+def relative_error(
+    p: Predictor, order: int, known: NDArray[np.float32], truth: NDArray[np.float32]
 ) -> float:
     """Return the root of a prediction's error power over the truth's, at most 1.
 
     Parameters
     ----------
+    p : Predictor, whose workspace is written
     order : int, coefficients, at most half of ``known``
     known, truth : float32, shapes (m,) and (n,), samples, and those that follow
-    forward, backward, mirror, predictor
-        Workspace, as :func:`~plc_kernels.signal.ar.burg` takes it.
-    line : float64, shape (at least 2 order + n,), written, workspace
     """
-    stages = burg(order, known, forward, backward, mirror, predictor)
-    taps, made = line[:stages], line[stages : 2 * stages + truth.size]
-    taps_of(predictor[: stages + 1], taps)
+    stages = _fit(p, order, known)
+    taps, made = p.line[:stages], p.line[stages : 2 * stages + truth.size]
+    taps_of(p.fitted[: stages + 1], taps)
     for k in range(stages):
         made[k] = known[known.size - stages + k]
     extrapolate(taps, made)
@@ -529,13 +519,11 @@ def go_on(
     done = 0
     while done < out.size:
         n = min(most, out.size - done)
-        for k in range(order):
-            line[k] = recent[k]
+        copy(recent, line[:order])
         extrapolate(taps, line[: order + n])
         for i in range(n):
             out[done + i] = min(max(line[order + i], -limit), limit)
-        for k in range(order):
-            recent[k] = line[n + k]
+        copy(line[n:], recent)
         done += n
 
 

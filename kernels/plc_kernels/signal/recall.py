@@ -214,11 +214,9 @@ def recall(
     Parameters
     ----------
     rate : int, in Hz
-    known : int
-        Samples of the sum before the gap.
+    known : int, samples of the sum before the gap
     space : RecallSpace, written
-    search : Search
-        That listened to all of the ring.
+    search : Search, which listened to all of the ring
     ring : float32, shape (capacity,), the played samples
     position, filled : int
         Where its next sample will stand, and how many do.
@@ -281,8 +279,7 @@ def join(
     c : int, the channel
     beside : float32, shape (at least order + n,)
         What the signal may be like, up to the gap and in it.
-    peak : float
-        As loud as that line may become.
+    peak : float, as loud as that line may become
     gain : float
         Gain of that line, 0 to 1.
     out : float32, shape (n,), written

@@ -50,8 +50,7 @@ def open_grid(
 
     Parameters
     ----------
-    window, dual : float32, shape (size,), written
-        The size is a multiple of 4.
+    window, dual : float32, shape (size,), written, the size is a multiple of 4
     factors : int64, shape (MOST_FACTORS,), written
     twiddles : float32, shape (2, twiddle_count(size)), written
     """
@@ -81,8 +80,7 @@ def mark_gap(
     size : int, samples of a frame
     begin, gap : int
         The gap's first sample in a row, and its samples.
-    edge : float
-        Samples within which the fill takes over.
+    edge : float, samples within which the fill takes over
     both : bool
         Whether it does so at the gap's end, too.
     lost : float32, shape (channels, frames), written
@@ -140,8 +138,7 @@ def hold_answer(
     ----------
     grid : Grid
     spectra : float32, shape (channels * drafts, 2, bins, frames)
-    context : int
-        Frames before those that touch the gap.
+    context : int, frames before those that touch the gap
     errors : float64, shape (channels,)
         Mean square of the draft's error, per sample.
     share : float
@@ -197,8 +194,7 @@ def synthesise_gap(
     ----------
     grid : Grid
     rows : float32, shape (channels * drafts, samples)
-    context : int
-        Frames before those that touch the gap.
+    context : int, frames before those that touch the gap
     filled : float32, shape (channels, 2, bins, touching)
     gap : int, its samples
     ramp : float32, shape (n,)

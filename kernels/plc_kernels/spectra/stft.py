@@ -231,8 +231,7 @@ def synthesise_frames(
     parts : float32, shape (2, bins, frames)
         What :func:`analyse_frames` writes, changed. Where the grid has more bins, those above
         are taken from ``x``.
-    x : float32, shape (n,)
-        Samples that the upper bins come from.
+    x : float32, shape (n,), samples that the upper bins come from
     first : int
         Place of the first frame's first sample in ``x``.
     window, dual, hop, factors, twiddles, scratch, frame

@@ -50,15 +50,13 @@ class BlockTable:
 
     Parameters
     ----------
-    first : int
-        Number of the first word.
+    first : int, number of the first word
     stop : int or None
         Number that the words must stay below; None: there is none.
 
     Attributes
     ----------
-    next : int
-        Number of the next word.
+    next : int, number of the next word
     arrays : dict of (dtype, tuple of int)
         By the word that holds its place: dtype and extents of an array, each the word that holds
         it, or :func:`fixed`.

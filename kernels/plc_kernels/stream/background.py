@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
-from plc_kernels.signal.content import LEVEL, LOGIT, LOUD, ROW, follow_content
-from plc_kernels.signal.history import copy, newest
+from plc_kernels.signal.content import LOGIT, LOUD, ROW, follow_content
+from plc_kernels.signal.history import copy
 from plc_kernels.signal.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
-from plc_kernels.signal.predict import try_out
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
@@ -22,22 +21,15 @@ from plc_kernels.stream.layout import (
     CONTENT_NUMBERS,
     CONTENT_UNITS,
     FACTORS,
-    FIT_BACKWARD,
-    FIT_FORWARD,
-    FIT_MIRROR,
-    FIT_PAST,
     FLUX,
     FRAME,
     HALF_FRAME,
     HEARD_FRAME,
     LEVELS,
-    LINE,
     NOISE_COUNTS,
     NOISE_TAIL,
     POWER_SUM,
-    PREDICTOR,
     RANDOM,
-    RING,
     SCRATCH,
     SPECTRUM,
     TWIDDLES,
@@ -61,21 +53,10 @@ _PRIOR_DB = 3.6
 _NOISE_HOLD_S = 3.0
 _NOISE_FALL_DB_PER_S = 6.0
 _NOISE_END_DB = -40.0
-# A rehearsal foretells 20 ms, thinned to 4 kHz, as music is and as speech is: by 30 ms from 150 ms
-# (less where less is kept, down to 75 ms), and by 10 ms from 25 ms; if the last frame was at most
-# 20 dB below the loudest. Once the record is settled, one in four seconds is enough.
-_THINNED_HZ, _TRUTH = 4000, 80
-_KNOWN, _LEAST_KNOWN, _KNOWN_PER_ORDER = 600, 300, 5
-_SHORT_KNOWN, _SHORT_ORDER = 100, 40
-_APART_S, _SETTLED_APART_S = 0.32, 4.0
-# The record before the first rehearsal: both err by half, with the weight of ten.
-_PRIOR_REHEARSALS, _MOST_REHEARSALS, _PRIOR_ROOT = 10, 40, 0.5
-# It is no speech where the former is 1.3 dB better, or errs by less than 0.45; and remains none
-# down to half of that, or up to 0.5 (docs/notebook.md, "Speech or music").
-_BETTER, _REMAINS_BETTER = 10.0 ** (1.3 / 20.0), 10.0 ** (0.65 / 20.0)
-_FORETOLD, _REMAINS_FORETOLD = 0.45, 0.5
-# Place among the counts of the content: whether it is speech.
-_TOLD = 2
+# The record of rehearsals before the first one: both err by half, with the weight of ten.
+_PRIOR_REHEARSALS, _PRIOR_ROOT = 10, 0.5
+TOLD = 2
+"""Place among the counts of the content: whether its network says speech."""
 
 
 @part
@@ -124,7 +105,7 @@ def is_speech(block: Block) -> bool:
         return bool(block[at.CONTENT] == at.AS_SPEECH)
     if not _knows(block):
         return bool(at.reals(block)[at.FLUX_DB] > _SPEECH_DB)
-    return bool(at.array(block, CONTENT_COUNTS)[_TOLD] and not block[at.NO_SPEECH])
+    return bool(at.array(block, CONTENT_COUNTS)[TOLD] and not block[at.NO_SPEECH])
 
 
 @kernel
@@ -204,69 +185,6 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
     _tell(block)
 
 
-@part
-def rehearse(block: Block) -> None:
-    """Compare both predictions on the last received samples, if it is time.
-
-    In streams that content's network takes for speech, from MUSIC_RATE on; the record may overrule
-    it. Rehearsals take their samples from the history, and work in the memory of fits.
-    """
-    counts = at.array(block, CONTENT_COUNTS)
-    if not counts[_TOLD] or counts[ROW] < 2 or block[at.PLAYED_AT] < block[at.REHEARSED_AT]:
-        return
-    rate = block[at.RATE]
-    stride = int(np.rint(rate / _THINNED_HZ))
-    kept = min(block[at.HISTORY_TRUSTED], block[at.FIT_SAMPLES]) // stride - _TRUTH - 1
-    size = min(kept, _KNOWN, _KNOWN_PER_ORDER * block[at.MOST_ORDER])
-    loud = at.array(block, CONTENT_INPUTS)[LEVEL] > np.float32(0.0)
-    if rate < at.MUSIC_RATE or size < _LEAST_KNOWN or not loud:
-        return
-    past = at.array(block, FIT_PAST)[: (size + _TRUTH + 1) * stride]
-    work = at.array(block, FIT_FORWARD)
-    x = work[work.size - size - _TRUTH :]
-    x[:] = np.float32(0.0)
-    for row in at.array(block, RING):
-        newest(row, block[at.HISTORY_AT], past)
-        _thin(past, stride, x)
-    settled = block[at.REHEARSALS] == _MOST_REHEARSALS
-    block[at.REHEARSALS] += not settled
-    apart_s = _SETTLED_APART_S if settled else _APART_S
-    block[at.REHEARSED_AT] = block[at.PLAYED_AT] + int(apart_s * rate)
-    numbers = at.reals(block)
-    for k in range(2):
-        order = _SHORT_ORDER if k else size // _KNOWN_PER_ORDER
-        root = try_out(
-            order,
-            x[size - _SHORT_KNOWN if k else 0 : size],
-            x[size:],
-            work,
-            at.array(block, FIT_BACKWARD),
-            at.array(block, FIT_MIRROR),
-            at.array(block, PREDICTOR),
-            at.array(block, LINE),
-        )
-        numbers[at.RECORD + k] += (root - numbers[at.RECORD + k]) / block[at.REHEARSALS]
-    better = _REMAINS_BETTER if block[at.NO_SPEECH] else _BETTER
-    foretold = _REMAINS_FORETOLD if block[at.NO_SPEECH] else _FORETOLD
-    steady, unsteady = numbers[at.RECORD], numbers[at.RECORD + 1]
-    block[at.NO_SPEECH] = unsteady > better * steady or steady < foretold
-
-
-@inlined
-def _thin(past: NDArray[np.float32], stride: int, out: NDArray[np.float32]) -> None:
-    """Add the mean of every two ``stride`` samples, weighed as a triangle."""
-    for i in range(out.size + 1):
-        piece = past[i * stride : (i + 1) * stride]
-        rising = whole = np.float32(0.0)
-        for j in range(piece.size):
-            whole += piece[j]
-            rising += np.float32(j + 1) * piece[j]
-        if i < out.size:
-            out[i] += rising
-        if i > 0:
-            out[i - 1] += np.float32(stride) * whole - rising
-
-
 @kernel
 def make_noise(block: Block, out: NDArray[np.float32]) -> None:
     """Write comfort noise that continues the noise made before.
@@ -301,8 +219,8 @@ def _tell(block: Block) -> None:
     """Classify the content after a frame; speech is given up late."""
     if _knows(block):
         told = at.array(block, CONTENT_COUNTS)
-        least = _REMAINS_LOGIT if told[_TOLD] else _SPEECH_LOGIT
-        told[_TOLD] = 1 if at.array(block, CONTENT_NUMBERS)[LOGIT] > least else 0
+        least = _REMAINS_LOGIT if told[TOLD] else _SPEECH_LOGIT
+        told[TOLD] = 1 if at.array(block, CONTENT_NUMBERS)[LOGIT] > least else 0
 
 
 @inlined

@@ -78,8 +78,7 @@ def fits(model: int, header: Block) -> bool:
 
     Parameters
     ----------
-    model : int
-        Address of its block in memory.
+    model : int, address of its block in memory
     header : int64, shape (HEADER,), with the settings
     """
     packet = header[at.PACKET]
@@ -216,8 +215,7 @@ def go_through(block: Block, model: int, gap: int, n: int) -> None:
     Parameters
     ----------
     block : the stream's
-    model : int
-        Address of the network's block in memory.
+    model : int, address of the network's block in memory
     gap, n : int
         Samples of the gap, and those of THROUGH to write.
     """

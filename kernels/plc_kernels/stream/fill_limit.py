@@ -74,8 +74,7 @@ def follow_newest(block: Block, slot: int) -> None:
     Parameters
     ----------
     block : the stream's
-    slot : int
-        Where it stands in the queue.
+    slot : int, where it stands in the queue
     """
     hop = block[at.HOP]
     position = (block[at.PUSHED] - 1) * block[at.PACKET]
@@ -144,8 +143,7 @@ def hold(block: Block, position: int, rows: NDArray[np.float32]) -> bool:
     Parameters
     ----------
     block : the stream's
-    position : int
-        Samples of the stream played before it.
+    position : int, samples of the stream played before it
     rows : float32, shape (channels, n), read and written
     """
     numbers = at.reals(block)

@@ -87,10 +87,8 @@ def measure_gap(header: Block, net: int, model: int) -> None:
     Parameters
     ----------
     header : int64, shape (HEADER,), read and written, with the settings
-    net : int
-        First of the network's words.
-    model : int
-        Address of its block in memory.
+    net : int, first of the network's words
+    model : int, address of its block in memory
     """
     rate = header[at.RATE]
     size = tables.frame_size(model, rate)

@@ -72,14 +72,12 @@ def flat_model(
 
     Parameters
     ----------
-    serves : int
-        One of the constants of the module.
+    serves : int, one of the constants of the module
     plan, weights
         A network (:mod:`plc_kernels.network.plan`).
     contour : ContourModel or None
         What expects the contour that drafts of speech follow; None for music.
-    rates : (int, int)
-        Lowest and highest sample rate in Hz.
+    rates : (int, int), lowest and highest sample rate in Hz
     horizon_ms, bin_hz : float
         Longest gap that it fills, and the distance of its bins.
     """

@@ -201,12 +201,9 @@ def cost_of(model: int, header: Block, net: int) -> int:
 
     Parameters
     ----------
-    model : int
-        Address of the networks' blocks.
-    header : int64, shape (HEADER,)
-        Words of a stream that has them.
-    net : int
-        First of the network's words.
+    model : int, address of the networks' blocks
+    header : int64, shape (HEADER,), words of a stream that has them
+    net : int, first of the network's words
     """
     searched = (
         extend_music.operations(header) if net == at.MUSIC_NET and gaps.there(header, net) else 0
@@ -221,8 +218,7 @@ def lay_out_network(model: int, header: Block) -> int:
 
     Parameters
     ----------
-    model : int
-        Address of the networks' blocks.
+    model : int, address of the networks' blocks
     header : int64, shape (HEADER,), read and written
         As :func:`~plc_kernels.stream.layout.lay_out` takes it, with NETWORK_RUNG and what
         :func:`choose_networks` wrote; networks whose FILE_AT is below 0 since are left out.
@@ -290,8 +286,7 @@ def fill_part(block: Block, model: int, flags: int) -> int:
     Parameters
     ----------
     block : the stream's
-    model : int
-        Address of its networks' blocks.
+    model : int, address of its networks' blocks
     flags : int, the step's answer
 
     Returns

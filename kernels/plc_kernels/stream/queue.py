@@ -111,8 +111,7 @@ def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> 
     Parameters
     ----------
     block : the stream's
-    arrived : bool
-        Whether any of it did.
+    arrived : bool, whether any of it did
     missing, count : as for :func:`unpack`
     """
     slots, slot = block[SLOTS], block[SLOT]

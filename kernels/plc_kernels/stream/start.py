@@ -129,8 +129,7 @@ def count_time(duration_ms: float, bins: NDArray[np.int64], most: NDArray[np.flo
     ----------
     duration_ms : float
     bins : int64, shape (TIME_BINS,), read and written
-    most : float64, shape (1,), read and written
-        The longest duration in ms.
+    most : float64, shape (1,), read and written, the longest duration in ms
     """
     if not math.isfinite(duration_ms):
         duration_ms = 0.0

@@ -18,7 +18,6 @@ from msgspec import Meta
 
 from plc.engine.models.kinds import KINDS
 from plc.errors import ModelError
-from plc.jsonable import to_json
 from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 FORMAT = 1
@@ -74,8 +73,7 @@ class Manifest:
         How it was trained: recipe, seed, steps, data.
     figures : mapping
         Measured quality, by name; the name says on which split.
-    created_by : str
-        Version of this package that wrote it.
+    created_by : str, version of this package that wrote it
     format : int, :data:`FORMAT`
     path : Path or None
         Where it was read from; not in the file.
@@ -208,7 +206,7 @@ class Manifest:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         del values["path"]
         try:
-            path.write_text(to_json(values) + "\n", encoding="utf-8")
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n")
         except OSError as error:
             raise ModelError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -96,8 +96,7 @@ class Concealer:
         Samples of each channel in a packet, 1 to 120 ms of them; by default 10 ms.
     lookahead : int
         Packets by which the output is delayed, so that gaps are filled from both sides.
-    packet_ms : float
-        Length of a packet instead of ``packet_samples``.
+    packet_ms : float, length of a packet instead of ``packet_samples``
     method : str
         One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``; ``"auto"`` by default.
     model : str

@@ -38,8 +38,7 @@ class StreamMemory:
         Address of its networks' blocks; 0: it has none.
     inbox : int
         Address of the packet that goes in and of the one that comes out.
-    rungs : tuple of str
-        Names by which concealed samples are counted.
+    rungs : tuple of str, names by which concealed samples are counted
     """
 
     def __init__(
