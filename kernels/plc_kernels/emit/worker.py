@@ -213,6 +213,7 @@ _SMALL = (
     ),
     *("signal.contour", "signal.passages", "signal.edges", "signal.history", "signal.recall"),
     *("signal.bridged_gap", "signal.burst", "signal.noise_filling", "signal.rungs"),
+    "signal.predict.relative_error",
     *("spectra.fft", "network.plan", "network.check"),
 )
 # What several places call: there once, and as fast as it is elsewhere.
