@@ -27,7 +27,7 @@ from plc_kernels.signal.packet import INT16_SCALE
 from plc_kernels.stream import background as hears
 from plc_kernels.stream import fill_limit as bounds
 from plc_kernels.stream import layout
-from plc_kernels.stream.step import _APART
+from plc_kernels.stream.received import _APART
 from tests.kernels.content_state import ContentState
 from tests.kernels.memory import filling_memory, noise_state
 
