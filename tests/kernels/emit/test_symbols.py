@@ -56,9 +56,7 @@ def test_another_files_kind_is_refused(code: bytes) -> None:
 
 def test_what_is_made_small_or_kept_apart_is_there() -> None:
     # Their symbols are found by these names; a module that has another one would be left out.
-    for name in worker._SMALL:
-        importlib.import_module(f"plc_kernels.{name}")
-    for name in worker._APART:
-        module, _, function = name.rpartition(".")
-        known = hasattr(importlib.import_module(f"plc_kernels.{module}"), function)
+    for name in (*worker._SMALL, *worker._APART):
+        module, _, function = f"plc_kernels.{name}".rpartition(".")
+        known = hasattr(importlib.import_module(module), function)
         assert known or importlib.import_module(f"plc_kernels.{name}"), name
