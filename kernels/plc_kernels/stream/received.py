@@ -49,10 +49,10 @@ _THINNED_HZ, _TRUTH = 4000, 80
 _KNOWN, _LEAST_KNOWN, _KNOWN_PER_ORDER = 600, 300, 5
 _SHORT_KNOWN, _SHORT_ORDER = 100, 40
 _EVERY_S, _SETTLED_EVERY_S, _MOST_REHEARSALS = 0.32, 4.0, 40
-# It is no speech where the former is 1.3 dB better, or errs by less than 0.45; and remains none
-# down to half of that, or up to 0.5 (docs/notebook.md, "Speech or music").
-_BETTER, _REMAINS_BETTER = 10.0 ** (1.3 / 20.0), 10.0 ** (0.65 / 20.0)
-_FORETOLD, _REMAINS_FORETOLD = 0.45, 0.5
+# It is no speech where the former is 2 dB better, or errs by less than 0.38; and remains none down
+# to half of that, or up to 0.42 (docs/notebook.md, "Speech or music").
+_BETTER, _REMAINS_BETTER = 10.0 ** (2.0 / 20.0), 10.0 ** (1.0 / 20.0)
+_FORETOLD, _REMAINS_FORETOLD = 0.38, 0.42
 
 
 @part
