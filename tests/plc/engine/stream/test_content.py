@@ -151,7 +151,7 @@ def droning(seconds: float, rate: int = RATE) -> NDArray[np.float32]:
         sound += level * np.sin(2 * np.pi * 90 * k * t + k * k)
     sound *= 0.5 + 0.5 * np.sin(np.pi * t / 0.15) ** 2
     hiss = np.diff(noise(0, t.size + 2), 2) * (t / 0.15 % 1 < 0.25)
-    return (0.3 * sound / np.abs(sound).max() + 0.2 * hiss).astype(np.float32)
+    return np.asarray(0.3 * sound / np.abs(sound).max() + 0.2 * hiss, np.float32)
 
 
 def received(signal: NDArray[np.float32], rate: int = RATE, **settings: Any) -> Concealer:
