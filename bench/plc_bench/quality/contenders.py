@@ -66,14 +66,16 @@ class FileRepair:
         return self._filled(plc.inpaint, signal, trace, packet_samples, sample_rate)
 
     def _filled(
-        self, fill: Callable[..., Any], signal: Samples, trace: Mask, *packets: int
+        self,
+        fill: Callable[..., Any],
+        signal: Samples,
+        trace: Mask,
+        packet_samples: int,
+        sample_rate: int,
     ) -> Samples:
         """Return the stream as a function of the package fills it."""
-        packet_samples, sample_rate = packets
-        played = fill(
-            signal, trace, sample_rate=sample_rate, packet_samples=packet_samples, **asdict(self)
-        )
-        return np.asarray(played, np.float32)
+        packets = {"packet_samples": packet_samples, "sample_rate": sample_rate}
+        return np.asarray(fill(signal, trace, **packets, **asdict(self)), np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
