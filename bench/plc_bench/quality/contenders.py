@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -61,21 +61,12 @@ class FileRepair:
     model: str = "auto"
     content: Any = "auto"
 
+    fill: ClassVar[Callable[..., Any]] = staticmethod(plc.inpaint)
+
     def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream."""
-        return self._filled(plc.inpaint, signal, trace, packet_samples, sample_rate)
-
-    def _filled(
-        self,
-        fill: Callable[..., Any],
-        signal: Samples,
-        trace: Mask,
-        packet_samples: int,
-        sample_rate: int,
-    ) -> Samples:
-        """Return the stream as a function of the package fills it."""
         packets = {"packet_samples": packet_samples, "sample_rate": sample_rate}
-        return np.asarray(fill(signal, trace, **packets, **asdict(self)), np.float32)
+        return np.asarray(self.fill(signal, trace, **packets, **asdict(self)), np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +81,7 @@ class Engine(FileRepair):
 
     lookahead: int = 0
     seed: int = 0
-
-    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
-        """Play the stream."""
-        return self._filled(plc.conceal, signal, trace, packet_samples, sample_rate)
+    fill: ClassVar[Callable[..., Any]] = staticmethod(plc.conceal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-import plc
 from plc_bench.base.corpus import Clip, find_named_clips
 from plc_bench.quality import study, summary
+from plc_bench.quality.contenders import Engine
 from plc_bench.quality.study import Study, StudySettings
 from tests.signals import tones
 
@@ -45,7 +45,7 @@ def fake_conceal(
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plc, "conceal", fake_conceal)
+    monkeypatch.setattr(Engine, "fill", staticmethod(fake_conceal))
     monkeypatch.setattr(study, "check_methods", lambda *_: None)
 
 
