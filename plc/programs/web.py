@@ -36,7 +36,7 @@ from plc.errors import AudioFileError, why
 from plc.transport.rtp.udp import Endpoint
 from plc.transport.service.page_server import PageServer
 
-LARGEST_WASM_BYTES = 210_000
+LARGEST_WASM_BYTES = 250_000
 DEFAULT_PORT = 8765
 NETWORKS = {
     "speech": "speech, from 16 kHz on",

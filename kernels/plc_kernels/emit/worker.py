@@ -206,15 +206,14 @@ _SMALL = (
     *(
         f"stream.{name}"
         for name in (
-            *("entry", "layout", "start", "tables", "gap", "networks", "bridge", "model_file"),
-            *("step", "extend", "extend_network", "extend_music", "preparation", "fill_limit"),
-            *("neighbours", "background", "noise", "received", "queue", "model"),
+            *("entry", "layout", "start", "tables", "networks", "bridge", "model_file", "step"),
+            *("extend", "extend_music", "preparation", "fill_limit", "neighbours", "background"),
+            *("noise", "received", "queue", "model"),
         )
     ),
-    *("signal.contour", "signal.passages", "signal.edges", "signal.history", "signal.recall"),
-    *("signal.bridged_gap", "signal.burst", "signal.noise_filling", "signal.rungs"),
-    "signal.predict.relative_error",
-    *("spectra.fft", "network.plan", "network.check"),
+    *("signal.edges", "signal.history", "signal.recall", "signal.bridged_gap", "signal.burst"),
+    *("signal.noise_filling", "signal.rungs", "signal.predict.relative_error"),
+    *("network.plan", "network.check"),
 )
 # What several places call: there once, and as fast as it is elsewhere.
 _APART = (
@@ -224,6 +223,7 @@ _APART = (
     *("network.product.layer", "network.layers._add_products"),
     *("receive.delays.note", "receive.delays.rebase", "receive.units", "receive.turns.make_up"),
     *("receive.pieces", "receive.places.place_piece"),
+    *(f"spectra.fft.{name}" for name in ("_first4", "_pass2", "_pass3", "_pass4", "_pass5")),
     *("signal.stretch", "signal.resample"),
 )
 # Functions of Python's and numba's that only raise, or count the users of arrays. Others are
