@@ -6,6 +6,7 @@ in place of the tables; ``--save FILE`` of quality, inpaint and latency writes t
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -35,8 +36,41 @@ app = typer.Typer(
     context_settings=HELP,
     add_completion=False,
 )
-for _commands in (quality, gaps, detection, timing, robust, papers, report):
-    _commands.register(app)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "quality": quality.quality,
+    "trace": quality.trace,
+    "inpaint": gaps.inpaint,
+    "detect damage": detection.detect,
+    "detect dropouts": detection.dropouts,
+    "detect content": detection.told,
+    "latency": timing.latency,
+    "streams server": timing.server,
+    "gpu": timing.gpu,
+    "robust soak": robust.soak,
+    "robust relay-load": robust.relay_load,
+    "robust relay-cost": robust.relay_cost,
+    "robust receiver": robust.receiver,
+    "robust library": robust.library,
+    "papers context-encoder": papers.context_encoder,
+    "papers published": papers.published,
+    "papers long-gaps": papers.long_gaps,
+    "papers phase": papers.phase,
+    "papers representations": papers.representations,
+    "report": report.report,
+    "tables": report.tables,
+}
+_GROUPS = {
+    "detect": "Measure what is recognised: damage of recordings and streams, speech and music.",
+    "streams": "Measure how many streams a core serves in a pool.",
+    "robust": "Examine what must hold for long: streams, packets, the relay, libplc.",
+    "papers": "Make the tables of papers: their networks, phases, representations, long gaps.",
+}
+_groups = {word: typer.Typer(help=said, no_args_is_help=True) for word, said in _GROUPS.items()}
+for _word, _group in _groups.items():
+    app.add_typer(_group, name=_word, context_settings=HELP)
+for _name, _command in _COMMANDS.items():
+    _word, _, _below = _name.rpartition(" ")
+    _groups.get(_word, app).command(_below, context_settings=HELP)(_command)
 
 
 def main() -> None:

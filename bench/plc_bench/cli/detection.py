@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,16 +10,11 @@ from plc.cli.options import AsJson
 from plc.errors import ConfigError
 from plc_bench.cli.options import (
     Sources,
-    add_group,
     conditions_of,
     end,
-    measured,
     numbers,
-    processes,
-    progress_shown,
-    report_failures,
+    scored,
     share,
-    show,
 )
 
 
@@ -52,51 +47,31 @@ def detect(
     plc bench detect damage CORPUS/music/test CORPUS/instruments/test CORPUS/speech/test
     """
     from plc_bench.base import corpus
-    from plc_bench.restore import study
+    from plc_bench.restore import harmless, study
+    from plc_bench.restore.kinds import UNDAMAGED
+    from plc_bench.restore.seams import SORTS, score_seams, seams_table
 
-    if undamaged:
-        _show_undamaged(sources or [], processes(), as_json)
+    if undamaged and not sources:
+        work = "kinds", harmless.score_kind, list(UNDAMAGED), harmless.kinds_table
+        end(harmless.harmed(scored(*work, as_json, of="recordings")))
         return
     if not sources:
         raise ConfigError("no clips; give audio files or folders, or --undamaged")
-    if seams:
-        _show_seams(sources, processes(), as_json)
-        return
     clips = corpus.find_named_clips(sources)
-    measure = partial(study.measure_detection, clips, processes())
-    measured("clips", len(clips), measure, study.result_tables, as_json)
+    if undamaged:
+        found = harmless.score_clip, clips, harmless.clips_table
+        scored("clips", *found, as_json, of="recordings")
+    elif seams:
+        each = [(sort, clip) for clip in clips for sort in SORTS]
+        scored("sorts in clips", score_seams, each, seams_table, as_json, name=_clip)
+    else:
+        numbered, tables = list(enumerate(clips)), study.result_tables
+        scored("clips", study.score_clip, numbered, tables, as_json, of="files", name=_clip)
 
 
-def _show_undamaged(sources: list[Path], jobs: int, as_json: bool) -> None:
-    from plc_bench.base import corpus
-    from plc_bench.restore import harmless
-    from plc_bench.restore.kinds import UNDAMAGED
-
-    if sources:
-        clips = corpus.find_named_clips(sources)
-        measure = partial(harmless.measure_clips, clips, jobs)
-        measured("clips", len(clips), measure, lambda found: [harmless.clips_table(found)], as_json)
-        return
-    with progress_shown("kinds", len(UNDAMAGED)) as advance:
-        scores = harmless.measure_kinds(jobs, advance)
-    report_failures(scores.failures)
-    show(scores, [harmless.kinds_table(scores)], as_json)
-    end(scores.failures or scores.harmed)
-
-
-def _show_seams(sources: list[Path], jobs: int, as_json: bool) -> None:
-    from plc_bench.base import corpus
-    from plc_bench.restore import seams
-
-    clips = corpus.find_named_clips(sources)
-    measured(
-        "sorts in clips",
-        len(clips) * len(seams.SORTS),
-        partial(seams.measure_seams, clips, jobs),
-        lambda scores: [seams.seams_table(scores.results)],
-        as_json,
-        shown=lambda scores: scores.results,
-    )
+def _clip(item: Any) -> str:
+    """Return the name of a clip that stands behind something else."""
+    return str(item[1].name)
 
 
 def dropouts(
@@ -130,9 +105,14 @@ def dropouts(
         method=method,
         plcmos=plcmos,
     )
-    clips = corpus.find_named_clips(sources)
-    measure = partial(stream.measure_streams, clips, settings, processes())
-    measured("clips", len(clips), measure, stream.stream_tables, as_json)
+    clips = list(enumerate(corpus.find_named_clips(sources)))
+    scored(
+        *("clips", partial(stream.score_clip, settings=settings), clips, stream.stream_tables),
+        as_json,
+        of="clips",
+        facts={"settings": settings},
+        name=_clip,
+    )
 
 
 def told(
@@ -159,17 +139,9 @@ def told(
         [],
     )
     clips = corpus.find_named_clips(sources)
-    measure = partial(bench.measure_told, clips, conditions, bench.SAMPLE_RATE, processes())
-    measured("clips", len(clips), measure, lambda found: [bench.told_table(found)], as_json)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add_group(
-        app,
-        "detect",
-        "Measure what is recognised: damage of recordings and streams, speech and music.",
-        damage=detect,
-        dropouts=dropouts,
-        content=told,
+    scored(
+        *("clips", partial(bench.score_clip, conditions=conditions), clips, bench.told_table),
+        as_json,
+        of="clips",
+        facts={"sample_rate": bench.SAMPLE_RATE},
     )

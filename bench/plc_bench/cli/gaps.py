@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from plc.cli.options import AsJson, share
-from plc_bench.cli.options import Save, Sources, measured, names_of, numbers, processes
+from plc_bench.cli.options import Save, Sources, measured, names_of, numbers, processes, scored
 
 
 def inpaint(
@@ -77,12 +77,14 @@ def inpaint(
     if one_channel:
         if picture:
             raise typer.BadParameter("one-channel draws no picture", param_hint="--picture")
-        guides = partial(guided.measure_guides, clips, settings, processes())
-        measured(
-            *("clips", len(clips), guides),
-            lambda found: [guided.result_table(found)],
+        guided.check(settings[0])
+        scored(
+            *("clips", partial(guided.score_clip, settings=settings), clips),
+            lambda gaps: guided.result_table(gaps, settings),
             as_json,
-            save,
+            of="gaps",
+            facts={"settings": settings},
+            save=save,
         )
         return
     measured(
@@ -98,8 +100,3 @@ def inpaint(
         draw=charts.draw_inpainting,
         shown=lambda reports: reports if len(reports) > 1 else reports[0],
     )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command()(inpaint)

@@ -1,7 +1,7 @@
 """Options that several commands share, and how lists in them are read."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from plc.cli.options import HELP
 from plc.errors import ConfigError, printable
 from plc.processor_time import usable_cores
 
@@ -27,14 +26,6 @@ Seed = Annotated[int, typer.Option(min=0, help="Another seed draws anew.")]
 Loss = Annotated[float, typer.Option(help="Share of packets lost, 0 to 1.")]
 Burst = Annotated[float, typer.Option(help="Mean number of packets in a burst.")]
 Method = Annotated[str, typer.Option(help="Method, such as auto, repeat or burg:5/50.")]
-
-
-def add_group(app: typer.Typer, name: str, said: str, **commands: Callable[..., None]) -> None:
-    """Add commands below a common word; ``_`` stands for ``-``."""
-    group = typer.Typer(help=said, no_args_is_help=True)
-    for word, command in commands.items():
-        group.command(word.replace("_", "-"), context_settings=HELP)(command)
-    app.add_typer(group, name=name, context_settings=HELP)
 
 
 def names_of(text: str) -> tuple[str, ...]:
@@ -91,8 +82,8 @@ def measured(
     picture: Path | None = None,
     draw: Callable[[Path, Any], None] = lambda path, result: None,
     shown: Callable[[Any], Any] = lambda result: result,
-) -> None:
-    """Measure with progress shown, print and draw; exit with 1 if anything has no score.
+) -> Any:
+    """Measure with progress shown, print, draw, return; exit with 1 if anything has no score.
 
     Parameters
     ----------
@@ -116,6 +107,48 @@ def measured(
     if picture is not None:
         draw(picture, result)
     end(failures)
+    return result
+
+
+def scored(
+    label: str,
+    score: Callable[[Any], Any],
+    items: Sequence[Any],
+    tables: Callable[[list[Any]], Any],
+    as_json: bool,
+    *,
+    of: str = "",
+    facts: Mapping[str, Any] | None = None,
+    name: Callable[[Any], str] | None = None,
+    **more: Any,
+) -> list[Any]:
+    """Score items in processes, each alone; print and end as :func:`measured`; return scores.
+
+    Parameters
+    ----------
+    score : callable, returns a score of an item, or a list of them; picklable
+    tables : callable, makes a table of all scores, or several
+    of : str, name of the scores in JSON; empty: they alone are JSON
+    facts : mapping, what else JSON has
+    name : callable, names an item in a failure
+    """
+    from plc_bench.base import workers
+
+    def measure(advance: Callable[..., None]) -> workers.Outcome[Any]:
+        found = workers.score_clips(score, items, processes(), advance, name or workers.name_of)
+        each = [one if isinstance(one, list) else [one] for one in found.results]
+        return workers.Outcome([score for scores in each for score in scores], found.failures)
+
+    def shown(found: workers.Outcome[Any]) -> Any:
+        whole = {**(facts or {}), of: found.results, "failures": found.failures}
+        return whole if of else found.results
+
+    def printed(found: workers.Outcome[Any]) -> list[Any]:
+        made = tables(found.results)
+        return made if isinstance(made, list) else [made]
+
+    found = measured(label, len(items), measure, printed, as_json, shown=shown, **more)
+    return list(found.results)
 
 
 def show(result: Any, tables: Iterable[Any], as_json: bool, save: Path | None = None) -> None:

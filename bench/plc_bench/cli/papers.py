@@ -9,7 +9,6 @@ import typer
 from plc.cli.options import AsJson, Model
 from plc_bench.cli.options import (
     Sources,
-    add_group,
     end,
     measured,
     names_of,
@@ -17,6 +16,7 @@ from plc_bench.cli.options import (
     processes,
     progress_shown,
     report_failures,
+    scored,
     show,
 )
 
@@ -140,8 +140,14 @@ def published(
     from plc_bench.gaps import published as study
 
     cases = study.find_cases(data, numbers("gap-ms", gap_ms, int, needed=False))
-    measure = partial(study.measure, cases, names_of(methods), processes())
-    measured("cases", len(cases), measure, lambda report: [study.result_table(report)], as_json)
+    names = names_of(methods)
+    scored(
+        *("cases", partial(study.score_case, methods=names), cases),
+        lambda scores: study.result_table(scores, names),
+        as_json,
+        of="scores",
+        facts={"methods": names, "quality": study.QUALITY},
+    )
 
 
 def phase(
@@ -154,9 +160,12 @@ def phase(
     """
     from plc_bench.papers import phase as bench
 
-    chosen = bench.chosen_clips(sources)
-    measure = partial(bench.measure, chosen, processes())
-    measured("clips", len(chosen), measure, bench.result_tables, as_json)
+    scored(
+        *("clips", bench.score_clip, bench.chosen_clips(sources), bench.result_tables, as_json),
+        of="scores",
+        facts={"seconds": bench.SECONDS},
+        name=lambda clip: clip[1].name,
+    )
 
 
 def representations(
@@ -178,23 +187,11 @@ def representations(
     from plc_bench.papers import representations as bench
 
     clips = corpus.find_named_clips(sources)
-    measure = partial(bench.measure_inversion, clips, processes())
-    measured(
-        *("clips", len(clips), measure, bench.result_tables, as_json),
+    scored(
+        *("clips", bench.score_clip, clips, bench.result_tables, as_json),
+        of="scores",
+        facts={"sample_rate": bench.SAMPLE_RATE, "seconds": bench.SECONDS},
+        name=lambda clip: clip.path.name,
         picture=picture,
         draw=lambda path, _: bench.draw_first(path, clips[0]),
-    )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add_group(
-        app,
-        "papers",
-        "Make the tables of papers: their networks, phases, representations, long gaps.",
-        context_encoder=context_encoder,
-        published=published,
-        long_gaps=long_gaps,
-        phase=phase,
-        representations=representations,
     )

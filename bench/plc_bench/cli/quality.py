@@ -194,9 +194,3 @@ def trace(
             raise ConfigError(f"--ssrc is {ssrc}; give a number such as 0x1a2b3c4d") from None
     said = traces.import_trace(source, target, ssrc=number, deadline_ms=deadline_ms)
     Console().print(escape(printable(said)), soft_wrap=True, highlight=False)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.command()(quality)
-    app.command()(trace)

@@ -67,9 +67,3 @@ def tables(
         raise typer.Exit(1 if stale else 0)
     changed = sum(bench.renew(path) for path in paths)
     say(f"{count} tables, {changed} lines renewed")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    for command in (report, tables):
-        app.command()(command)

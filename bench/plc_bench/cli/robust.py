@@ -12,12 +12,10 @@ from plc_bench.cli.options import (
     Loss,
     Method,
     Seed,
-    add_group,
-    measured,
     names_of,
     numbers,
-    processes,
     progress_shown,
+    scored,
     show,
 )
 
@@ -93,7 +91,6 @@ def receiver(
     tail-loss (jitter), talk (pauses); docs/measuring.md has each.
     NetEq needs Debian's libtgowt-dev.
     """
-    from plc_bench.base.workers import score_clips
     from plc_bench.report.charts import draw_receivers
     from plc_bench.robust import receiver as bench
 
@@ -102,19 +99,12 @@ def receiver(
         numbers("safety", safety, float, needed=False),
         numbers("min-delay-ms", min_delay_ms, float, needed=False),
     )
-    signal = bench.speech(sources or ())
-    measure = partial(bench.measure, signal, range(seeds), scores)
-    measured(
-        "runs",
-        len(runs),
-        lambda advance: score_clips(
-            measure, runs, processes(), advance, lambda run: "{}, {} {:g}".format(*run)
-        ),
-        lambda outcome: [bench.receiver_table(outcome.results)],
-        as_json,
+    play = partial(bench.measure, bench.speech(sources or ()), range(seeds), scores)
+    scored(
+        *("runs", play, runs, bench.receiver_table, as_json),
+        name=lambda run: "{}, {} {:g}".format(*run),
         picture=picture,
         draw=lambda path, outcome: draw_receivers(path, outcome.results),
-        shown=lambda outcome: outcome.results,
     )
 
 
@@ -165,17 +155,3 @@ def _facts(result: Any, title: str = "") -> Any:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    add_group(
-        app,
-        "robust",
-        "Examine what must hold for long: streams, packets, the relay, libplc.",
-        soak=soak,
-        relay_load=relay_load,
-        relay_cost=relay_cost,
-        receiver=receiver,
-        library=library,
-    )

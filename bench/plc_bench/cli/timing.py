@@ -12,7 +12,6 @@ from plc_bench.cli.options import (
     Burst,
     Loss,
     Save,
-    add_group,
     measured,
     names_of,
     numbers,
@@ -156,10 +155,3 @@ def server(
     )
     measure = partial(bench.measure, settings)
     measured("methods", len(settings.methods), measure, bench.server_tables, as_json)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.command()(latency)
-    add_group(app, "streams", "Measure how many streams a core serves in a pool.", server=server)
-    app.command()(gpu)

@@ -5,19 +5,17 @@ is filled in a copy of the clip that is intact elsewhere.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from plc.errors import ConfigError
 from plc.notice import counted
-from plc_bench.base.compare import PairedDifference, paired_difference
+from plc_bench.base.compare import mean_interval
 from plc_bench.base.corpus import Samples, clip_seed, read_clip
 from plc_bench.base.tables import Table
-from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.twosided import JANSSEN, InpaintSettings, draw_gaps, fill
 from plc_bench.scores import metrics
 
@@ -56,48 +54,14 @@ class GuidedGap:
     guided_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class GuidedReport:
-    """All gaps, and clips without scores."""
-
-    settings: list[InpaintSettings]
-    gaps: list[GuidedGap]
-    failures: list[Failure]
-
-    def difference(self, gaps: Sequence[GuidedGap]) -> PairedDifference:
-        """Return the gain by other channels, grouped by clip."""
-        return paired_difference(
-            [gap.guided_db for gap in gaps],
-            [gap.alone_db for gap in gaps],
-            lower_is_better=False,
-            groups=[gap.clip for gap in gaps],
-        )
-
-
-def measure_guides(
-    clips: Sequence[Path],
-    settings: Sequence[InpaintSettings],
-    jobs: int = 1,
-    on_done: Callable[[], None] = lambda: None,
-) -> GuidedReport:
-    """Score the gaps of all clips in ``jobs`` processes.
-
-    Parameters
-    ----------
-    clips : sequence of Path
-        Of two channels or more.
-    settings : sequence of InpaintSettings
-        One for each length of a gap.
-    """
-    if JANSSEN in settings[0].methods or settings[0].hops_lost < 1.0:
+def check(settings: InpaintSettings) -> None:
+    """Refuse methods and losses of which others' channels cannot help."""
+    if JANSSEN in settings.methods or settings.hops_lost < 1.0:
         raise ConfigError("one channel alone is lost as a whole, and filled by methods of plc")
-    outcome = score_clips(partial(score_clip, settings=settings), clips, jobs, on_done)
-    gaps = [gap for each in outcome.results for gap in each]
-    return GuidedReport(list(settings), gaps, outcome.failures)
 
 
 def score_clip(path: Path, settings: Sequence[InpaintSettings]) -> list[GuidedGap]:
-    """Return the scores of one clip's gaps."""
+    """Return the scores of one clip's gaps, of each length; a clip has two channels or more."""
     found = []
     for each in settings:
         signal = read_clip(path, each.sample_rate).signal
@@ -129,28 +93,29 @@ def _scored(
     return snr_db[0], snr_db[1], ms[0], ms[1]
 
 
-def result_table(report: GuidedReport) -> Table:
+def result_table(gaps: Sequence[GuidedGap], settings: Sequence[InpaintSettings]) -> Table:
     """Return SNR and time by method, length and clip."""
-    first = report.settings[0]
+    first = settings[0]
     table = Table(
-        f"{counted(len(report.gaps), 'gap')} of the first channel, {first.sample_rate} Hz, "
+        f"{counted(len(gaps), 'gap')} of the first channel, {first.sample_rate} Hz, "
         f"quality {first.quality}",
         _HEADINGS,
         left=(0, 1, 2),
     )
     for method in first.methods:
-        for each in report.settings:
-            of = [g for g in report.gaps if (g.method, g.gap_ms) == (method, each.gap_ms)]
+        for each in settings:
+            of = [g for g in gaps if (g.method, g.gap_ms) == (method, each.gap_ms)]
             clips = dict.fromkeys(gap.clip for gap in of)
             for clip in clips:
-                _add_row(table, report, [gap for gap in of if gap.clip == clip], clip)
+                _add_row(table, [gap for gap in of if gap.clip == clip], clip)
             if len(clips) > 1:
-                _add_row(table, report, of, "all")
+                _add_row(table, of, "all")
     return table
 
 
-def _add_row(table: Table, report: GuidedReport, gaps: Sequence[GuidedGap], clip: str) -> None:
+def _add_row(table: Table, gaps: Sequence[GuidedGap], clip: str) -> None:
     gains = np.array([gap.guided_db - gap.alone_db for gap in gaps])
+    over = mean_interval(gains.tolist(), [gap.clip for gap in gaps])
     alone, guided, alone_ms, guided_ms = (
         float(np.mean([getattr(gap, name) for gap in gaps]))
         for name in ("alone_db", "guided_db", "alone_ms", "guided_ms")
@@ -164,7 +129,7 @@ def _add_row(table: Table, report: GuidedReport, gaps: Sequence[GuidedGap], clip
         f"{alone:.2f}",
         f"{guided:.2f}",
         f"{gains.mean():+.2f}",
-        report.difference(gaps).interval("+.2f") if whole else "",
+        over.interval("+.2f") if whole else "",
         str(int((gains < -_AUDIBLE_DB).sum())),
         str(int((gains > _AUDIBLE_DB).sum())),
         f"{alone_ms:.0f}",

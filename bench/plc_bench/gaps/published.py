@@ -22,9 +22,8 @@ References
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +31,9 @@ from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, ConfigError
 from plc.notice import counted
-from plc_bench.base.compare import Summary, summarise
+from plc_bench.base.compare import summarise
 from plc_bench.base.corpus import Samples, read_clip
 from plc_bench.base.tables import Table
-from plc_bench.base.workers import Failure, score_clips
 from plc_bench.gaps.twosided import fill
 from plc_bench.scores import metrics
 
@@ -108,26 +106,6 @@ class PublishedScore:
     snr_db: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedReport:
-    """Scores of all cases, and cases without scores."""
-
-    methods: tuple[str, ...]
-    quality: str
-    scores: list[PublishedScore]
-    failures: list[Failure]
-
-    def names(self) -> list[str]:
-        """Return all methods: ours, then those found in the folder."""
-        found = dict.fromkeys(name for score in self.scores for name in score.snr_db)
-        return [*self.methods, *sorted(name for name in found if name not in self.methods)]
-
-    def summary(self, gap_ms: int, method: str) -> Summary:
-        """Return a method's mean over the clips."""
-        cases = [score for score in self.scores if score.gap_ms == gap_ms]
-        return summarise([score.snr_db.get(method, math.nan) for score in cases])
-
-
 def find_cases(folder: Path, gaps_ms: Sequence[int] = ()) -> list[Case]:
     """Return the cases of a folder, of some lengths of gap; without any, of all.
 
@@ -155,18 +133,6 @@ def find_cases(folder: Path, gaps_ms: Sequence[int] = ()) -> list[Case]:
     return cases
 
 
-def measure(
-    cases: Sequence[Case],
-    methods: tuple[str, ...],
-    jobs: int = 1,
-    on_done: Callable[[], None] = lambda: None,
-) -> PublishedReport:
-    """Fill the gaps of all cases by every method, in ``jobs`` processes."""
-    score = partial(score_case, methods=methods)
-    outcome = score_clips(score, cases, jobs, on_done)
-    return PublishedReport(methods, QUALITY, outcome.results, outcome.failures)
-
-
 def score_case(case: Case, methods: tuple[str, ...]) -> PublishedScore:
     """Return the SNR of others' outputs and of ``methods``."""
     damaged = case.clean.copy()
@@ -182,14 +148,20 @@ def score_case(case: Case, methods: tuple[str, ...]) -> PublishedScore:
     )
 
 
-def result_table(report: PublishedReport) -> Table:
-    """Return the mean SNR by method and length of gap."""
-    lengths = sorted({score.gap_ms for score in report.scores})
-    clips = len({score.clip for score in report.scores})
-    title = f"SNR in dB, {counted(clips, 'clip')}, quality {report.quality}"
+def result_table(scores: Sequence[PublishedScore], methods: Sequence[str]) -> Table:
+    """Return the mean SNR by method, ours first, and length of gap."""
+    lengths = sorted({score.gap_ms for score in scores})
+    clips = len({score.clip for score in scores})
+    title = f"SNR in dB, {counted(clips, 'clip')}, quality {QUALITY}"
     table = Table(title, ("method", *(f"{length} ms" for length in lengths)))
-    for name in report.names():
-        cells = [report.summary(length, name).mean for length in lengths]
+    found = {name for score in scores for name in score.snr_db}
+    for name in (*methods, *sorted(found.difference(methods))):
+        cells = [
+            summarise(
+                [one.snr_db.get(name, math.nan) for one in scores if one.gap_ms == length]
+            ).mean
+            for length in lengths
+        ]
         table.add(name, *["" if math.isnan(cell) else f"{cell:.1f}" for cell in cells])
     return table
 

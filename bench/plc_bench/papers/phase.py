@@ -20,7 +20,7 @@ References
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,6 @@ from plc_bench.base.compare import column, summarise
 from plc_bench.base.corpus import Samples, find_clips, middle_of
 from plc_bench.base.pieces import spread
 from plc_bench.base.tables import Table
-from plc_bench.base.workers import Failure, score_clips
 from plc_kernels.spectra.offline import integrate_phase, refine_phase, signal_of, spectra_of
 from plc_kernels.spectra.stft import Stft
 from plc_kernels.spectra.windows import gaussian_gamma, window
@@ -97,15 +96,6 @@ class PhaseScore:
     method: str
     convergence_db: float
     error_db: float
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseReport:
-    """Scores in the order of the clips, and clips without scores."""
-
-    seconds: float
-    scores: list[PhaseScore]
-    failures: list[Failure]
 
 
 def score_clip(clip: tuple[Path, Path]) -> list[PhaseScore]:
@@ -208,39 +198,28 @@ def chosen_clips(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
     return [(source, path) for source in sources for path in spread(find_clips([source]), CLIPS)]
 
 
-def measure(
-    clips: Sequence[tuple[Path, Path]],
-    jobs: int = 1,
-    on_done: Callable[[], None] = lambda: None,
-) -> PhaseReport:
-    """Score clips, each behind its source."""
-    outcome = score_clips(score_clip, clips, jobs, on_done, lambda clip: clip[1].name)
-    return PhaseReport(SECONDS, [one for each in outcome.results for one in each], outcome.failures)
-
-
-def result_tables(report: PhaseReport) -> list[Table]:
+def result_tables(scores: Sequence[PhaseScore]) -> list[Table]:
     """Return a table for each source: methods by grids, mean ± standard deviation in dB.
 
     In brackets: on how many clips a method is below ``fgla``.
     """
     tables = []
-    for source in dict.fromkeys(score.source for score in report.scores):
-        clips = len({score.clip for score in report.scores if score.source == source})
+    for source in dict.fromkeys(score.source for score in scores):
+        clips = len({score.clip for score in scores if score.source == source})
         columns = [(grid.name, "convergence_db") for grid in GRIDS]
         columns += [(grid.name, "error_db") for grid in GRIDS if grid.gaps]
         heads = [name + (": error" if field == "error_db" else "") for name, field in columns]
-        title = f"{source}: {counted(clips, 'clip')}, {report.seconds:g} s each"
+        title = f"{source}: {counted(clips, 'clip')}, {SECONDS:g} s each"
         table = Table(title, ("method", *heads))
         for method in METHODS:
-            table.add(method, *(_cell(report, source, method, *column) for column in columns))
+            table.add(method, *(_cell(scores, source, method, *column) for column in columns))
         tables.append(table)
     return tables
 
 
-def _cell(report: PhaseReport, source: str, method: str, grid: str, field: str) -> str:
+def _cell(scores: Sequence[PhaseScore], source: str, method: str, grid: str, field: str) -> str:
     values, others = (
-        column(report.scores, field, source=source, grid=grid, method=each)
-        for each in (method, "fgla")
+        column(scores, field, source=source, grid=grid, method=each) for each in (method, "fgla")
     )
     summary = summarise(values)
     if not summary.count:

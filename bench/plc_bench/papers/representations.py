@@ -9,9 +9,9 @@ after a first call that compiles.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc_bench.base.compare import column, mean_interval, summarise
 from plc_bench.base.corpus import Clip, Samples, middle_of, read_clip
 from plc_bench.base.tables import Table
-from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import snr_db
 from plc_kernels.spectra.offline import spectra_of
 from plc_kernels.spectra.stft import Stft
@@ -66,53 +65,26 @@ class InversionScore:
     inverse_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class InversionReport:
-    """Scores in the order of the clips, and clips without scores."""
-
-    sample_rate: int
-    seconds: float
-    scores: list[InversionScore]
-    failures: list[Failure]
-
-
-def measure_inversion(
-    clips: Sequence[Clip],
-    jobs: int = 1,
-    on_done: Callable[[], None] = lambda: None,
-) -> InversionReport:
-    """Score every representation of all clips; ``on_done`` is called for each."""
-    for name in REPRESENTATIONS:  # compiled before they are timed
-        representation(name, SAMPLE_RATE, _WARM_SAMPLES)
-    domains = {clip.path: clip.domain for clip in clips}
-    score = partial(score_clip, domains=domains, sample_rate=SAMPLE_RATE, seconds=SECONDS)
-    outcome = score_clips(score, [clip.path for clip in clips], jobs, on_done)
-    scores = [score for scores in outcome.results for score in scores]
-    return InversionReport(SAMPLE_RATE, SECONDS, scores, outcome.failures)
-
-
-def score_clip(
-    path: Path, domains: Mapping[Path, str], sample_rate: int, seconds: float
-) -> list[InversionScore]:
-    """Score the middle of a clip, its channels mixed to one."""
-    x, _ = middle_of(path, sample_rate, seconds)
-    judge = _judge(sample_rate)
+def score_clip(clip: Clip) -> list[InversionScore]:
+    """Score the middle of a clip in every representation, its channels mixed to one."""
+    x, _ = middle_of(clip.path, SAMPLE_RATE, SECONDS)
+    judge = _judge(SAMPLE_RATE)
     wanted = np.abs(spectra_of(x, judge))
     scores = []
     for name in REPRESENTATIONS:
-        _warm(name, sample_rate)
-        kind = representation(name, sample_rate, x.size)
+        _warm(name, SAMPLE_RATE)
+        kind = representation(name, SAMPLE_RATE, x.size)
         began = time.process_time()
         array = kind.forward(x)
         between = time.process_time()
         back = kind.inverse(array)
         ended = time.process_time()
         error = np.abs(spectra_of(back, judge)) - wanted
-        per_second = 1000.0 * sample_rate / x.size
+        per_second = 1000.0 * SAMPLE_RATE / x.size
         scores.append(
             InversionScore(
-                path.name,
-                domains[path],
+                clip.path.name,
+                clip.domain,
                 name,
                 math.prod(kind.shape) / x.size,
                 min(_MOST_DB, snr_db(x, back)),
@@ -124,29 +96,29 @@ def score_clip(
     return scores
 
 
-def result_tables(report: InversionReport) -> list[Table]:
+def result_tables(scores: Sequence[InversionScore]) -> list[Table]:
     """Return a table of scores for each domain, and one of sizes."""
     tables = []
-    for domain in dict.fromkeys(score.domain for score in report.scores):
+    for domain in dict.fromkeys(score.domain for score in scores):
         of = {"representation": REPRESENTATIONS[0], "domain": domain}
-        clips = counted(len(column(report.scores, "snr_db", **of)), "clip")
+        clips = counted(len(column(scores, "snr_db", **of)), "clip")
         heads = ("representation", "SNR", "interval", "convergence", "interval")
-        title = f"{domain}: {clips}, {report.seconds:g} s each; dB, 95 % interval"
+        title = f"{domain}: {clips}, {SECONDS:g} s each; dB, 95 % interval"
         table = Table(title, heads)
         for name in REPRESENTATIONS:
             cells = []
             for field in ("snr_db", "convergence_db"):
-                scores = column(report.scores, field, representation=name, domain=domain)
-                mean = mean_interval(scores)
+                values = column(scores, field, representation=name, domain=domain)
+                mean = mean_interval(values)
                 cells += [f"{mean.mean:.1f}", mean.interval(".1f")]
             table.add(name, *cells)
         tables.append(table)
     columns = ("numbers a sample", "forward, ms a second", "inverse, ms a second")
-    title = f"size and processor time, {report.sample_rate} Hz"
+    title = f"size and processor time, {SAMPLE_RATE} Hz"
     sizes = Table(title, ("representation", *columns))
     for name in REPRESENTATIONS:
         means = [
-            summarise(column(report.scores, field, representation=name)).mean
+            summarise(column(scores, field, representation=name)).mean
             for field in ("numbers", "forward_ms", "inverse_ms")
         ]
         sizes.add(name, *(f"{mean:.2f}" for mean in means))

@@ -4,9 +4,8 @@ A stream hears received samples alone. What its network takes them for is asked 
 as the engine asks, but without its rehearsals, and each clip counts once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from plc.notice import counted
 from plc_bench.base.compare import mean_interval
 from plc_bench.base.corpus import Clip, Samples
 from plc_bench.base.tables import Table
-from plc_bench.base.workers import Failure, score_clips
 from plc_bench.quality.conditions import Condition
 from plc_bench.quality.stream import read_stream
 from plc_bench.scores.metrics import Mask
@@ -44,15 +42,6 @@ class ClipTold:
     speech: int
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """All clips under all conditions, and clips without a result."""
-
-    sample_rate: int
-    clips: list[ClipTold]
-    failures: list[Failure]
-
-
 def hear(
     background: Background, signal: Samples, trace: Mask, packet_samples: int
 ) -> Iterator[int]:
@@ -72,21 +61,10 @@ def hear(
             background.listen(rows[:, k * packet_samples : (k + 1) * packet_samples])
 
 
-def measure_told(
-    clips: Sequence[Clip],
-    conditions: Sequence[Condition],
-    sample_rate: int,
-    jobs: int = 1,
-    on_done: Callable[[], None] = lambda: None,
-) -> Told:
-    """Classify all clips in ``jobs`` processes."""
-    ask = partial(_ask, conditions=tuple(conditions), sample_rate=sample_rate)
-    outcome = score_clips(ask, clips, jobs, on_done)
-    told = [each for result in outcome.results for each in result]
-    return Told(sample_rate, told, outcome.failures)
-
-
-def _ask(clip: Clip, conditions: tuple[Condition, ...], sample_rate: int) -> list[ClipTold]:
+def score_clip(
+    clip: Clip, conditions: Sequence[Condition], sample_rate: int = SAMPLE_RATE
+) -> list[ClipTold]:
+    """Return a clip's bursts under each condition."""
     told = []
     for condition in conditions:
         stream = read_stream(clip.path, condition, sample_rate, 0)
@@ -102,15 +80,15 @@ def _ask(clip: Clip, conditions: tuple[Condition, ...], sample_rate: int) -> lis
     return told
 
 
-def told_table(told: Told) -> Table:
+def told_table(told: Sequence[ClipTold]) -> Table:
     """Return the table: share of bursts taken for speech, by domain and condition."""
     table = Table(
-        f"Taken for speech when a burst begins, {told.sample_rate} Hz",
+        f"Taken for speech when a burst begins, {SAMPLE_RATE} Hz",
         ("content", "packets and losses", "clips", "bursts", "share (95 % interval)"),
         left=(0, 1),
     )
-    for domain in sorted({each.domain for each in told.clips}):
-        of_domain = [each for each in told.clips if each.domain == domain and each.bursts]
+    for domain in sorted({each.domain for each in told}):
+        of_domain = [each for each in told if each.domain == domain and each.bursts]
         for condition in dict.fromkeys(each.condition for each in of_domain):
             rows = [each for each in of_domain if each.condition == condition]
             shares = [each.speech / each.bursts for each in rows]

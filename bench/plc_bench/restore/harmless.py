@@ -5,7 +5,7 @@ somewhere. With clips, findings by domain: a finding with a doubt is told of and
 that it does no harm and is counted apart.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,7 @@ import plc
 from plc.restore.detect.findings import Finding
 from plc_bench.base.corpus import Clip, read_clip
 from plc_bench.base.tables import Table
-from plc_bench.base.workers import Failure, score_clips
-from plc_bench.restore.kinds import UNDAMAGED, undamaged
+from plc_bench.restore.kinds import undamaged
 
 MOST_CHANGED = 0.01
 """Share of the samples of a kind that a repair may change."""
@@ -49,29 +48,9 @@ class Harm:
     changed: float
 
 
-@dataclass(frozen=True, slots=True)
-class HarmScores:
-    """Scores of all recordings, and those without scores."""
-
-    recordings: list[Harm]
-    failures: list[Failure]
-
-    @property
-    def harmed(self) -> list[str]:
-        """Names of the recordings that a repair would change too much."""
-        return [each.name for each in self.recordings if each.changed > MOST_CHANGED]
-
-
-def measure_kinds(jobs: int = 1, on_done: Callable[[], None] = lambda: None) -> HarmScores:
-    """Look at every undamaged kind in ``jobs`` processes."""
-    return _measured(score_kind, list(UNDAMAGED), jobs, on_done)
-
-
-def measure_clips(
-    clips: Sequence[Clip], jobs: int = 1, on_done: Callable[[], None] = lambda: None
-) -> HarmScores:
-    """Look at sound clips, as they are, in ``jobs`` processes."""
-    return _measured(score_clip, clips, jobs, on_done)
+def harmed(recordings: Iterable[Harm]) -> list[str]:
+    """Return the names of the recordings that a repair would change too much."""
+    return [each.name for each in recordings if each.changed > MOST_CHANGED]
 
 
 def score_kind(kind: str, sample_rate: int = SAMPLE_RATE, seed: int = 0) -> Harm:
@@ -107,36 +86,26 @@ def changed_share(filled: Iterable[Finding], samples: int, channels: int) -> flo
     return float(changed.mean())
 
 
-def _measured(
-    work: Callable[..., Harm],
-    items: Sequence[str] | Sequence[Clip],
-    jobs: int,
-    on_done: Callable[[], None],
-) -> HarmScores:
-    outcome = score_clips(work, items, jobs, on_done)
-    return HarmScores(outcome.results, outcome.failures)
-
-
-def kinds_table(scores: HarmScores) -> Table:
+def kinds_table(recordings: Sequence[Harm]) -> Table:
     """Return a row for each kind."""
     table = Table(
-        f"{len(scores.recordings)} undamaged kinds; {len(scores.harmed)} changed by more "
+        f"{len(recordings)} undamaged kinds; {len(harmed(recordings))} changed by more "
         f"than {MOST_CHANGED:.0%}",
         ("kind", "to fill", "doubtful", "changed", "kinds of what is filled"),
         left=(0, -1),
     )
-    for each in scores.recordings:
+    for each in recordings:
         changed = f"{each.changed:.2%}"
         table.add(each.name, len(each.filled), each.doubtful, changed, _counts(each.filled))
     return table
 
 
-def clips_table(scores: HarmScores) -> Table:
+def clips_table(recordings: Sequence[Harm]) -> Table:
     """Return a row for each domain."""
     headings = ("domain", "clips", "minutes", "to fill", "in 10 minutes", "doubtful", "kinds")
     table = Table("Findings in clips without damage", headings, left=(0, -1))
-    for domain in (*sorted({each.domain for each in scores.recordings}), ALL):
-        rows = [each for each in scores.recordings if domain in (ALL, each.domain)]
+    for domain in (*sorted({each.domain for each in recordings}), ALL):
+        rows = [each for each in recordings if domain in (ALL, each.domain)]
         minutes = sum(each.seconds for each in rows) / 60
         filled = [kind for each in rows for kind in each.filled]
         rate = f"{10 * len(filled) / minutes:.2f}" if minutes else "-"

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 import plc
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
 from plc_bench.base.tables import Table
-from plc_bench.base.workers import Outcome, score_clips
 from plc_bench.restore.damage import REPEAT_SNR_DB, Damage, rms, sounds, through
 from plc_bench.restore.study import is_true, place_of, share
 
@@ -160,17 +159,9 @@ class SeamScores:
     false: int
 
 
-def measure_seams(
-    clips: Sequence[Clip], jobs: int = 1, on_done: Callable[[], None] = lambda: None
-) -> Outcome[SeamScores]:
-    """Score each sort in each clip, in ``jobs`` processes."""
-    items = [(clip, sort) for clip in clips for sort in SORTS]
-    return score_clips(score_seams, items, jobs, on_done, lambda item: item[0].name)
-
-
-def score_seams(item: tuple[Clip, str]) -> SeamScores:
+def score_seams(item: tuple[str, Clip]) -> SeamScores:
     """Return the seams of one sort that are found in a clip."""
-    clip, name = item
+    name, clip = item
     sort = SORTS[name]
     read = read_clip(clip.path)
     rate = read.sample_rate

@@ -7,9 +7,8 @@ a noise gate, whose pauses are digital silence as those of a mixer or a codec wi
 are.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from plc.notice import counted
 from plc.restore.detect.findings import runs
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
 from plc_bench.base.tables import Table
-from plc_bench.base.workers import Failure, score_clips
 from plc_bench.restore.damage import Damage, damaged
 from plc_bench.restore.study import is_inside, share
 from plc_bench.scores import metrics
@@ -104,29 +102,8 @@ class ClipScores:
     plcmos: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StreamScores:
-    """Scores of all clips, and clips without scores."""
-
-    settings: StreamDetectSettings
-    clips: list[ClipScores]
-    failures: list[Failure]
-
-
-def measure_streams(
-    clips: Sequence[Clip],
-    settings: StreamDetectSettings,
-    jobs: int = 1,
-    on_done: Callable[[], None] = lambda: None,
-) -> StreamScores:
-    """Score all clips in ``jobs`` processes."""
-    score = partial(_score, settings=settings)
-    items = list(enumerate(clips))
-    outcome = score_clips(score, items, jobs, on_done, lambda item: item[1].name)
-    return StreamScores(settings, outcome.results, outcome.failures)
-
-
-def _score(item: tuple[int, Clip], settings: StreamDetectSettings) -> ClipScores:
+def score_clip(item: tuple[int, Clip], settings: StreamDetectSettings) -> ClipScores:
+    """Return the scores of one clip by its number; several channels are mixed to one."""
     number, clip = item
     packet_ms, rate = settings.condition(number)
     config = StreamConfig(sample_rate=rate, packet_ms=packet_ms)
@@ -239,9 +216,9 @@ def _mask(damage: Iterable[Damage], samples: int) -> NDArray[np.bool_]:
     return mask
 
 
-def stream_tables(scores: StreamScores) -> list[Table]:
+def stream_tables(clips: Sequence[ClipScores]) -> list[Table]:
     """Return the tables: by kind and length, and by domain."""
-    return [_place_table(scores.clips), _domain_table(scores.clips)]
+    return [_place_table(clips), _domain_table(clips)]
 
 
 def _place_table(scores: Sequence[ClipScores]) -> Table:

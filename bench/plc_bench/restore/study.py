@@ -11,7 +11,7 @@ cover half of it. Edges may be 2 ms off, which is what lossy coding smears.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ from plc.notice import counted
 from plc.restore.detect.findings import Finding
 from plc_bench.base.corpus import Clip, clip_seed, read_clip
 from plc_bench.base.tables import Table
-from plc_bench.base.workers import Failure, score_clips
 from plc_bench.restore.damage import CONTAINERS, KINDS, OPUS_RATE, Damage, damaged, through
 
 LOSSLESS = ("wav", "float")
@@ -87,23 +86,6 @@ class FileScores:
     places: tuple[Place, ...]
     findings: tuple[tuple[str, bool], ...]
     false: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DetectScores:
-    """Scores of all files, and clips without scores."""
-
-    files: list[FileScores]
-    failures: list[Failure]
-
-
-def measure_detection(
-    clips: Sequence[Clip], jobs: int = 1, on_done: Callable[[], None] = lambda: None
-) -> DetectScores:
-    """Score all clips in ``jobs`` processes."""
-    items = list(enumerate(clips))
-    outcome = score_clips(score_clip, items, jobs, on_done, lambda item: item[1].name)
-    return DetectScores([file for files in outcome.results for file in files], outcome.failures)
 
 
 def score_clip(item: tuple[int, Clip]) -> list[FileScores]:
@@ -210,17 +192,17 @@ def share(values: Iterable[bool]) -> Share:
     return Share(sum(values), len(values))
 
 
-def result_tables(scores: DetectScores) -> list[Table]:
+def result_tables(files: Sequence[FileScores]) -> list[Table]:
     """Return the tables: by kind and length, by container, and false findings."""
-    return [_kind_table(scores), _container_table(scores), _false_table(scores)]
+    return [_kind_table(files), _container_table(files), _false_table(files)]
 
 
-def _kind_table(scores: DetectScores) -> Table:
-    places = [place for file in scores.files for place in file.places]
-    findings = [each for file in scores.files for each in file.findings]
+def _kind_table(files: Sequence[FileScores]) -> Table:
+    places = [place for file in files for place in file.places]
+    findings = [each for file in files for each in file.findings]
     table = Table(
-        f"Damage found in {counted(len(scores.files), 'file')} of "
-        f"{counted(len({file.clip for file in scores.files}), 'clip')} (95 % interval)",
+        f"Damage found in {counted(len(files), 'file')} of "
+        f"{counted(len({file.clip for file in files}), 'clip')} (95 % interval)",
         ("kind", "length", "places", "found", "named rightly", "precision of findings"),
         left=(0, 1),
     )
@@ -241,16 +223,14 @@ def _cells(places: list[Place]) -> tuple[str, str, str]:
     return str(len(places)), str(share(place.found for place in places)), str(named)
 
 
-def _container_table(scores: DetectScores) -> Table:
-    containers = [
-        each for each in CONTAINERS if any(file.container == each for file in scores.files)
-    ]
+def _container_table(every: Sequence[FileScores]) -> Table:
+    containers = [each for each in CONTAINERS if any(file.container == each for file in every)]
     columns = [heading for each in containers for heading in (f"{each}: found", "precision")]
     table = Table("Found, and precision of findings, by container", ("kind", *columns))
     for kind in KINDS:
         cells = []
         for each in containers:
-            files = [file for file in scores.files if file.container == each]
+            files = [file for file in every if file.container == each]
             cells.append(share(p.found for file in files for p in file.places if p.kind == kind))
             cells.append(share(true for file in files for k, true in file.findings if k == kind))
         if any(cell.of for cell in cells):
@@ -258,12 +238,12 @@ def _container_table(scores: DetectScores) -> Table:
     return table
 
 
-def _false_table(scores: DetectScores) -> Table:
+def _false_table(every: Sequence[FileScores]) -> Table:
     headings = ("domain", "minutes", "false findings", "files with one", "in 10 minutes", "kinds")
     table = Table("Findings in undamaged files", headings, left=(0, -1))
-    domains = sorted({file.domain for file in scores.files})
+    domains = sorted({file.domain for file in every})
     for domain in (*domains, "all"):
-        files = [file for file in scores.files if domain in ("all", file.domain)]
+        files = [file for file in every if domain in ("all", file.domain)]
         minutes = sum(file.seconds for file in files) / 60
         false = [kind for file in files for kind in file.false]
         kinds = ", ".join(f"{kind} {false.count(kind)}" for kind in KINDS if kind in false)

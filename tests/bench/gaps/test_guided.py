@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from plc.errors import ConfigError
-from plc_bench.gaps.guided import measure_guides, result_table
+from plc_bench.gaps.guided import check, result_table, score_clip
 from plc_bench.gaps.twosided import InpaintSettings
 from tests.signals import noise, tones
 
@@ -30,16 +30,18 @@ def clips(tmp_path: Path) -> list[Path]:
 
 
 def test_channels_that_are_alike_gain_and_others_stay(clips: list[Path]) -> None:
-    report = measure_guides(clips, [SETTINGS, replace(SETTINGS, gap_ms=10.0)])
-    assert [failure.clip for failure in report.failures] == ["mono.wav"]
-    assert "give clips of two" in report.failures[0].reason
-    assert len(report.gaps) == 8
-    for gap in report.gaps:
+    settings = [SETTINGS, replace(SETTINGS, gap_ms=10.0)]
+    *two, mono = sorted(clips, key=lambda clip: clip.stem == "mono")
+    with pytest.raises(ConfigError, match="give clips of two"):
+        score_clip(mono, settings)
+    gaps = [gap for clip in two for gap in score_clip(clip, settings)]
+    assert len(gaps) == 8
+    for gap in gaps:
         gain_db = gap.guided_db - gap.alone_db
         assert gain_db > 10.0 if gap.clip == "alike.wav" else gain_db == 0.0
         assert gap.guided_ms > 0.0 < gap.alone_ms
         assert gap.likeness > 0.99 if gap.clip == "alike.wav" else gap.likeness < 0.1
-    table = result_table(report)
+    table = result_table(gaps, settings)
     cells = [[cell.text for cell in column] for column in zip(*table.rows, strict=True)]
     assert cells[2] == ["alike.wav", "unlike.wav", "all"] * 2
     assert cells[8] == ["0"] * 6
@@ -49,6 +51,6 @@ def test_channels_that_are_alike_gain_and_others_stay(clips: list[Path]) -> None
 @pytest.mark.parametrize(
     "settings", [replace(SETTINGS, methods=("janssen",)), replace(SETTINGS, hops_lost=0.5)]
 )
-def test_what_cannot_be_guided_is_refused(clips: list[Path], settings: InpaintSettings) -> None:
+def test_what_cannot_be_guided_is_refused(settings: InpaintSettings) -> None:
     with pytest.raises(ConfigError, match="one channel alone"):
-        measure_guides(clips, [settings])
+        check(settings)

@@ -52,11 +52,13 @@ def test_what_others_made_is_scored_beside_ours(clips: Path) -> None:
     done = CliRunner().invoke(app, ["papers", "published", str(clips), *given])
     assert done.exit_code == 0, done.output
     assert "20 ms" in done.output
-    report = published.measure(published.find_cases(clips, [20]), ("ar",))
-    assert report.names() == ["ar", "anchor", "half", "muted"]
-    assert report.summary(20, "muted").mean == pytest.approx(0.0, abs=0.01)
-    assert report.summary(20, "half").mean == pytest.approx(20 * np.log10(2), abs=0.05)
-    assert report.summary(20, "ar").mean > 15.0
+    scores = [published.score_case(case, ("ar",)) for case in published.find_cases(clips, [20])]
+    (score,), table = scores, published.result_table(scores, ("ar",))
+    assert [row[0].text for row in table.rows] == ["ar", "anchor", "half", "muted"]
+    assert [row[1].text for row in table.rows[2:]] == ["6.0", "0.0"]
+    assert score.snr_db["muted"] == pytest.approx(0.0, abs=0.01)
+    assert score.snr_db["half"] == pytest.approx(20 * np.log10(2), abs=0.05)
+    assert score.snr_db["ar"] > 15.0
 
 
 def test_the_gaps_of_the_ebus_clips_are_those_of_the_published_program(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_score_that_no_clip_has_is_a_dash() -> None:
         for grid in GRIDS
         for method in METHODS
     ]
-    (table,) = phase.result_tables(phase.PhaseReport(2.0, scores, []))
+    (table,) = phase.result_tables(scores)
     assert table.title == "music: 1 clip, 2 s each"
     assert "nan" not in table.markdown()
     assert [cell.text for cell in table.rows[1][-2:]] == ["-20.0 ± 0.0", "-"]

@@ -10,11 +10,11 @@ from plc.programs.cli.app import app
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.restore.harmless import (
     MOST_CHANGED,
-    HarmScores,
     changed_share,
     clips_table,
+    harmed,
     kinds_table,
-    measure_clips,
+    score_clip,
     score_kind,
 )
 from plc_bench.restore.kinds import UNDAMAGED
@@ -107,17 +107,17 @@ def test_clips_are_counted_by_domain(tmp_path: Path) -> None:
     holed[20_000:20_500] = 0.0
     for name, signal in (("music_a.wav", holed), ("music_b.wav", whole)):
         soundfile.write(tmp_path / name, signal, RATE)
-    scores = measure_clips(find_named_clips([tmp_path]))
-    assert [each.filled for each in scores.recordings] == [("silence",), ()]
-    assert scores.harmed == []
+    scores = [score_clip(clip) for clip in find_named_clips([tmp_path])]
+    assert [each.filled for each in scores] == [("silence",), ()]
+    assert harmed(scores) == []
     assert len(clips_table(scores).rows) == 2
 
 
 def test_harmed_kinds_are_named() -> None:
     harm = score_kind("clean music", RATE)
     worse = replace(harm, changed=0.02)
-    scores = HarmScores([harm, worse], [])
-    assert scores.harmed == [harm.name]
+    scores = [harm, worse]
+    assert harmed(scores) == [harm.name]
     assert "1 changed" in str(kinds_table(scores).title)
 
 

@@ -49,7 +49,7 @@ def test_most_blocks_said_again_are_found_at_equal_and_at_drawn_distances(tmp_pa
     soundfile.write(path, sound(12.0), RATE)
     clip = find_named_clips([path])[0]
     for name in ("block said again, drawn", "block said again, regular"):
-        scores = score_seams((clip, name))
+        scores = score_seams((name, clip))
         assert sum(scores.found) >= 0.85 * len(scores.found)
         assert not scores.false
         assert not any(scores.doubted)

@@ -13,7 +13,7 @@ from plc_bench.restore.stream import (
     StreamDetectSettings,
     found_in,
     gated,
-    measure_streams,
+    score_clip,
     stream_tables,
 )
 from tests.signals import glide, noise, voice
@@ -53,26 +53,20 @@ def test_a_study_counts_places_findings_and_gains(tmp_path: Path) -> None:
     signal = glide(3, RATE, 6 * RATE)
     soundfile.write(tmp_path / "clip.wav", signal, RATE, subtype="FLOAT")
     settings = StreamDetectSettings(packet_ms=(10.0,), sample_rates=(RATE,), method="ar")
-    scores = measure_streams(find_named_clips([tmp_path]), settings)
-    assert scores.failures == []
-    (clip,) = scores.clips
+    (found,) = find_named_clips([tmp_path])
+    clip = score_clip((0, found), settings)
     assert {kind for kind, _, _ in clip.places} == {"silence", "repeat"}
     assert sum(found for *_, found in clip.places) > len(clip.places) / 2
     assert all(clip.findings)
     assert clip.false == 0
     as_it_came, concealed = clip.nmse_db
     assert concealed < as_it_came - 1.0
-    assert [len(table.rows) > 0 for table in stream_tables(scores)] == [True, True]
+    assert [len(table.rows) > 0 for table in stream_tables([clip])] == [True, True]
 
 
 def test_findings_alone_need_no_concealer(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", voice(RATE, 4.0, 140.0, 3.0), RATE)
     settings = StreamDetectSettings(packet_ms=(20.0,), sample_rates=(RATE,), method="none")
-    (clip,) = measure_streams(find_named_clips([tmp_path]), settings).clips
+    (found,) = find_named_clips([tmp_path])
+    clip = score_clip((0, found), settings)
     assert (clip.nmse_db, clip.plcmos, clip.false) == ((), (), 0)
-
-
-def test_a_clip_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
-    (tmp_path / "bad.wav").write_bytes(b"RIFF")
-    scores = measure_streams(find_named_clips([tmp_path]), StreamDetectSettings())
-    assert [failure.clip for failure in scores.failures] == ["bad.wav"]

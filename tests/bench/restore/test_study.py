@@ -13,8 +13,8 @@ from plc_bench.restore.study import (
     conditions,
     covers,
     is_true,
-    measure_detection,
     result_tables,
+    score_clip,
 )
 from tests.signals import glide, tones
 
@@ -81,16 +81,10 @@ def test_containers_and_rates_take_turns() -> None:
 def test_a_study_of_a_clip_counts_damage_and_false_findings(tmp_path: Path) -> None:
     signal = glide(1, RATE, 5 * RATE)
     soundfile.write(tmp_path / "clip.wav", signal, RATE, subtype="FLOAT")
-    scores = measure_detection(find_named_clips([tmp_path]))
-    assert scores.failures == []
-    assert [(file.container, file.sample_rate) for file in scores.files] == conditions(0)
-    file = scores.files[0]
+    (clip,) = find_named_clips([tmp_path])
+    scores = score_clip((0, clip))
+    assert [(file.container, file.sample_rate) for file in scores] == conditions(0)
+    file = scores[0]
     assert file.places
     assert len(file.findings) >= sum(place.found for place in file.places) > 0
     assert [len(table.rows) > 0 for table in result_tables(scores)] == [True] * 3
-
-
-def test_a_clip_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
-    (tmp_path / "bad.wav").write_bytes(b"RIFF")
-    scores = measure_detection(find_named_clips([tmp_path]))
-    assert [failure.clip for failure in scores.failures] == ["bad.wav"]
