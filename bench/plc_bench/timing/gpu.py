@@ -261,8 +261,8 @@ class _Pool:
             "streams": self._streams,
             "pause_s": pause_s,
             "kept_warm": warm,
-            "push": _summary(times_ms),
-            "run": _summary(runs_ms),
+            "push": summarise_times(times_ms),
+            "run": summarise_times(runs_ms),
         }
         return row, np.array(made)
 
@@ -293,7 +293,7 @@ def in_real_time(provider: str, streams: int, seconds: float, loss: float) -> di
         "outcomes": outcomes,
         "missed_share": 1.0 - outcomes["done"] / max(asked, 1),
         "late_ticks": float(np.mean(np.array(times_ms) > PACKET_MS)),
-        "times": _summary(times_ms),
+        "times": summarise_times(times_ms),
     }
 
 
@@ -334,7 +334,3 @@ def _openings(report: GpuReport) -> Iterator[tuple[str, str]]:
 
 def _cells(times: Times) -> list[str]:
     return [f"{ms:.3f}" for ms in (times.p50_ms, times.p99_ms, times.max_ms)]
-
-
-def _summary(times_ms: list[float]) -> Times:
-    return summarise_times(np.array(times_ms, float))

@@ -18,7 +18,6 @@ import dataclasses
 import itertools
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -179,18 +178,19 @@ def grid(common: LatencySettings, **lists: Sequence[Any]) -> list[LatencySetting
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run in one mode: durations in ms by kind, and counters."""
+    """One run in one mode: durations in ms by kind, and fields of :class:`LatencyRow`.
+
+    Attributes
+    ----------
+    counts : dict
+        Those that are summed over the runs: numbers, and numbers by name.
+    figures : dict
+        Those of which the median is taken.
+    """
 
     times_ms: dict[str, NDArray[np.float64]]
-    misses: int
-    null_misses: int
-    faster_than_real_time: float
-    cpu_share: float
-    construction_ms: float
-    first_push_ms: float
-    rungs: dict[str, int]
-    network_late: int
-    prepared: dict[str, int]
+    counts: dict[str, Any]
+    figures: dict[str, float]
     peer: str
     disturbances: Disturbances
 
@@ -362,18 +362,23 @@ def _run_mode(
     else:
         timed = time_paced(*calls, settings.packet_ms, clock, sleep, touch_mb, peer)
     concealer.close()
+    stats = concealer.stats
     slow, null = ("push", "null") if mode == BACK_TO_BACK else ("answer", "null_answer")
     return Sample(
         times_ms=by_kind(timed.times_ms, trace),
-        misses=int((timed.times_ms[slow] > settings.packet_ms).sum()),
-        null_misses=int((timed.times_ms[null] > settings.packet_ms).sum()),
-        faster_than_real_time=trace.size * settings.packet_ms / 1000 / timed.wall_s,
-        cpu_share=timed.cpu_s / timed.wall_s,
-        construction_ms=construction_ms,
-        first_push_ms=float(timed.times_ms["push"][0]),
-        rungs={rung: count for rung, count in concealer.stats.rung_samples.items() if count},
-        network_late=concealer.stats.network.network_late,
-        prepared=asdict(concealer.stats.ahead),
+        counts={
+            "deadline_misses": int((timed.times_ms[slow] > settings.packet_ms).sum()),
+            "null_misses": int((timed.times_ms[null] > settings.packet_ms).sum()),
+            "rungs": {rung: count for rung, count in stats.rung_samples.items() if count},
+            "network_late": stats.network.network_late,
+            "prepared": asdict(stats.ahead),
+        },
+        figures={
+            "faster_than_real_time": trace.size * settings.packet_ms / 1000 / timed.wall_s,
+            "cpu_share": timed.cpu_s / timed.wall_s,
+            "construction_ms": construction_ms,
+            "first_push_ms": float(timed.times_ms["push"][0]),
+        },
         peer=peer_name,
         disturbances=timed.disturbances,
     )
@@ -395,7 +400,12 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
     """Return the times of several runs in one mode."""
     kinds = samples[0].times_ms
     pushes = settings.packets * len(samples)
-    misses = sum(sample.misses for sample in samples)
+    counts = {name: _total([one.counts[name] for one in samples]) for name in samples[0].counts}
+    figures: dict[str, Any] = {
+        name: float(np.median([one.figures[name] for one in samples]))
+        for name in samples[0].figures
+    }
+    misses = counts["deadline_misses"]
     return LatencyRow(
         settings=settings,
         mode=mode,
@@ -408,19 +418,12 @@ def summarise(settings: LatencySettings, mode: str, samples: Sequence[Sample]) -
             for kind in kinds
         },
         pushes=pushes,
-        deadline_misses=misses,
-        null_misses=sum(sample.null_misses for sample in samples),
         misses_per_million=1e6 * misses / pushes,
         misses_per_million_below=1e6 * most_events(misses) / pushes,
-        faster_than_real_time=_median(sample.faster_than_real_time for sample in samples),
-        cpu_share=_median(sample.cpu_share for sample in samples),
-        construction_ms=_median(sample.construction_ms for sample in samples),
-        first_push_ms=_median(sample.first_push_ms for sample in samples),
-        rungs=_sum_counts([sample.rungs for sample in samples]),
-        network_late=sum(sample.network_late for sample in samples),
-        prepared=_sum_counts([sample.prepared for sample in samples]),
         peer=samples[0].peer,
         disturbances=_sum_disturbances([sample.disturbances for sample in samples]),
+        **counts,
+        **figures,
     )
 
 
@@ -429,15 +432,12 @@ def most_events(seen: int) -> float:
     return float(statistics().chi2.ppf(0.95, 2 * (seen + 1)) / 2)
 
 
-def _median(values: Any) -> float:
-    return float(np.median(list(values)))
-
-
-def _sum_counts(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return dict(total)
+def _total(counts: Sequence[Any]) -> Any:
+    """Return the sum of numbers, or of numbers by name."""
+    if isinstance(counts[0], int):
+        return sum(counts)
+    names = dict.fromkeys(name for each in counts for name in each)
+    return {name: sum(each.get(name, 0) for each in counts) for name in names}
 
 
 def _sum_disturbances(each: Sequence[Disturbances]) -> Disturbances:

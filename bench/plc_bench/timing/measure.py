@@ -17,7 +17,7 @@ References
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -290,8 +290,8 @@ class Times:
     max_ms: float
 
 
-def summarise_times(times_ms: NDArray[np.float64]) -> Times:
+def summarise_times(times_ms: Sequence[float] | NDArray[np.float64]) -> Times:
     """Return the percentiles of durations in ms."""
-    if not times_ms.size:
+    if not len(times_ms):
         return Times(0, *[float("nan")] * 5)
-    return Times(times_ms.size, *map(float, np.percentile(times_ms, [50, 95, 99, 99.9, 100])))
+    return Times(len(times_ms), *map(float, np.percentile(times_ms, [50, 95, 99, 99.9, 100])))
