@@ -2,7 +2,11 @@
 
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from plc.errors import MissingExtraError
 
 _DISTRIBUTION = "plc-engine"
 
@@ -10,12 +14,8 @@ _DISTRIBUTION = "plc-engine"
 def install_command(*extras: str) -> str:
     """Return the command that adds extras to this installation.
 
-    It names the checkout or the wheel that this package came from, as no index has it.
-
-    Parameters
-    ----------
-    *extras : str
-        Names of ``[project.optional-dependencies]``, such as ``"bench"``; none: the package alone.
+    It names the checkout or the wheel that this package came from, as no index has it; without
+    extras it brings the package alone.
     """
     names = f"[{','.join(extras)}]" if extras else ""
     checkout = Path(__file__).parents[1]
@@ -25,6 +25,15 @@ def install_command(*extras: str) -> str:
     if "://" in origin:
         return f"pip install {shlex.quote(f'{_DISTRIBUTION}{names} @ {origin}')}"
     return f"pip install {shlex.quote(origin + names)}"
+
+
+@contextmanager
+def needed(what: str, *extras: str) -> Iterator[None]:
+    """Raise MissingExtraError if an import in the block fails; extras bring its library."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(f"{what}: {install_command(*extras)}") from error
 
 
 def _origin() -> str:

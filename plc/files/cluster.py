@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from plc import notice
-from plc.errors import ConfigError, MissingExtraError
-from plc.extras import install_command
+from plc.errors import ConfigError
+from plc.extras import needed
 from plc.files.parallel import ATTEMPTS, Failure, attempt, in_processes
 
 LOCAL = "local"
@@ -59,10 +59,8 @@ def as_done_on(
 
 
 def _connected(address: str, jobs: int) -> Any:
-    try:
+    with needed("--ray needs Ray", "scale"):
         import ray
-    except ImportError as error:
-        raise MissingExtraError(f"--ray needs Ray: {install_command('scale')}") from error
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address == LOCAL:
         # Ray's object store holds scores here; its default is a third of the memory.

@@ -22,8 +22,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from plc.engine.stream.stats import TimeHistogram
-from plc.errors import MissingExtraError
-from plc.extras import install_command
+from plc.extras import needed
 from plc.jsonable import to_json
 from plc.transport.rtp.multicast import in_url
 from plc.transport.rtp.playout import Playout
@@ -336,13 +335,9 @@ class Exporter:
     """
 
     def __init__(self, address: str) -> None:
-        try:
+        with needed("--metrics needs prometheus-client", "rtp"):
             import prometheus_client
             from prometheus_client import core
-        except ImportError as error:
-            raise MissingExtraError(
-                f"--metrics needs prometheus-client: {install_command('rtp')}"
-            ) from error
         self._families: dict[Kind, Any] = {
             "counter": core.CounterMetricFamily,
             "gauge": core.GaugeMetricFamily,

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import MissingExtraError
-from plc.extras import install_command
+from plc.extras import needed
 
 # The percentile interval of few groups is too narrow: of normal values it holds the mean in 51 of
 # 100 cases from 2 groups, 72 from 3, 83 from 5, 89 from 10 and 92 from 20.
@@ -85,10 +84,8 @@ def statistics() -> Any:
     MissingExtraError
         If SciPy is not installed.
     """
-    try:
+    with needed("statistics need SciPy", "bench"):
         import scipy.stats
-    except ImportError as error:
-        raise MissingExtraError(f"statistics need SciPy: {install_command('bench')}") from error
     return scipy.stats
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import AudioFileError, ConfigError, MissingExtraError
-from plc.extras import install_command
+from plc.errors import AudioFileError, ConfigError
+from plc.extras import needed
 from plc_bench.base.notes import read_rows
 
 # What libsndfile reads, by the end of the name.
@@ -154,10 +154,8 @@ def resample(signal: Samples, rate: int, new_rate: int) -> Samples:
     MissingExtraError
         If soxr is not installed.
     """
-    try:
+    with needed("resampling needs soxr", "bench"):
         import soxr
-    except ImportError as error:
-        raise MissingExtraError(f"resampling needs soxr: {install_command('bench')}") from error
     resampled: Samples = soxr.resample(signal, rate, new_rate, quality="HQ")
     return resampled
 

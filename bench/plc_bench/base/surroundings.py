@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from plc.errors import ConfigError, MissingExtraError
-from plc.extras import install_command
+from plc.errors import ConfigError
+from plc.extras import needed
 from plc.processor_time import cpu_name, usable_cores
 from plc_kernels.build.library import LEVEL
 
@@ -69,10 +69,6 @@ def kept_mb() -> float:
 
 def resident_mb() -> float:
     """Return the memory of this process that is in use, in MiB."""
-    try:
+    with needed("memory is measured by psutil", "bench"):
         import psutil
-    except ImportError as error:
-        raise MissingExtraError(
-            f"memory is measured by psutil: {install_command('bench')}"
-        ) from error
     return float(psutil.Process().memory_info().rss) / 2**20

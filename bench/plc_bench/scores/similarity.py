@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from plc.errors import MissingExtraError
-from plc.extras import install_command
+from plc.extras import needed
 from plc_bench.scores.metrics import Signal
 
 AUDIO_RATE = 48_000
@@ -67,15 +67,11 @@ def _score(mode: Literal["audio", "speech"], reference: Signal, estimate: Signal
 
 @lru_cache(maxsize=2)
 def _judge(mode: str) -> Any:
-    try:
+    with needed("ViSQOL needs visqol-python", "visqol"):
         from visqol import VisqolApi
 
         judge = VisqolApi()
         judge.create(mode=mode, use_lattice_model=False)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"ViSQOL needs visqol-python: {install_command('visqol')}"
-        ) from error
     return judge
 
 

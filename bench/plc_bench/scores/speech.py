@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.errors import MissingExtraError
-from plc.extras import install_command
+from plc.extras import install_command, needed
 from plc_bench.scores.metrics import Signal
 
 SPEECH_RATE = 16_000
@@ -125,10 +125,8 @@ def pesq_wb(reference: Signal, estimate: Signal) -> float:
 
     Both signals float, shape (n,), at 16 kHz. NaN where PESQ finds no speech in the reference.
     """
-    try:
+    with needed("PESQ needs pesq", "bench"):
         from pesq import NoUtterancesError, pesq
-    except ImportError as error:
-        raise MissingExtraError(f"PESQ needs pesq: {install_command('bench')}") from error
     try:
         return float(pesq(SPEECH_RATE, reference, estimate, "wb"))
     except NoUtterancesError:
@@ -145,10 +143,8 @@ def stoi(reference: Signal, estimate: Signal) -> float:
     .. [1] C. Taal et al., "An algorithm for intelligibility prediction of time-frequency weighted
        noisy speech", IEEE TASLP 19 (7), 2011.
     """
-    try:
+    with needed("STOI needs pystoi", "bench"):
         from pystoi import stoi as pystoi
-    except ImportError as error:
-        raise MissingExtraError(f"STOI needs pystoi: {install_command('bench')}") from error
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:

@@ -126,13 +126,7 @@ def open_session(
 
 
 def runtime() -> ModuleType:
-    """Return the module ``onnxruntime``.
-
-    Raises
-    ------
-    MissingExtraError
-        If it is not installed.
-    """
+    """Return the module ``onnxruntime``; raise MissingExtraError if it is not installed."""
     try:
         with _without_telemetry():
             return importlib.import_module("onnxruntime")
@@ -157,12 +151,9 @@ def _without_telemetry() -> Iterator[None]:
 
 
 def check_graph(found: GraphSummary, manifest: Manifest, signature: Signature) -> None:
-    """Check a graph against its manifest and the signature to be bound.
+    """Raise ModelError if a graph differs from its manifest and the signature to be bound.
 
-    Raises
-    ------
-    ModelError
-        If version, inputs or output differ.
+    Compared are version, inputs and output.
     """
     label = str(manifest.onnx_path)
     if found.opset != manifest.opset:

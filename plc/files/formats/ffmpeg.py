@@ -4,8 +4,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from plc.errors import AudioFileError, MissingExtraError, why
-from plc.extras import install_command
+from plc.errors import AudioFileError, why
+from plc.extras import needed
 from plc.files.containers.cut import cut_of
 
 # FFmpeg's names and those of Vorbis comments.
@@ -17,13 +17,9 @@ OF_COPY = {"MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "ENCODER", "HAND
 
 def library() -> ModuleType:
     """Return PyAV; raise MissingExtraError without it."""
-    try:
+    with needed("PyAV reads many more formats", "media"):
         import av
         import av.error
-    except ImportError as error:
-        raise MissingExtraError(
-            f"PyAV reads many more formats: {install_command('media')}"
-        ) from error
     return av
 
 

@@ -27,7 +27,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc.errors import AudioFileError, MissingExtraError
-from plc.extras import install_command
+from plc.extras import needed
 from plc.files.audio import AUDIO_SUFFIXES
 from plc.whole_files import behind, check_new, write_whole
 
@@ -268,13 +268,9 @@ def spectrogram_png(
     loudest_db : float
         Level that is brightest, the same for all versions of a clip.
     """
-    try:
+    with needed("spectrograms need matplotlib", "plots"):
         from matplotlib import colormaps
         from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError(
-            f"spectrograms need matplotlib: {install_command('plots')}"
-        ) from error
     shares = 1.0 + (levels_db(signal, sample_rate) - loudest_db) / _RANGE_DB
     pixels = (shares.clip(0.0, 1.0) * (_COLOURS - 1)).round().astype(np.uint8)
     edges = np.linspace(0, lost.size, _PICTURE_WIDTH + 1).astype(int)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.spans import bursts_of
-from plc.errors import AudioFileError, MissingExtraError, why
-from plc.extras import install_command
+from plc.errors import AudioFileError, why
+from plc.extras import needed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,13 +192,9 @@ def blank_figure(width: float, height: float) -> Any:
     MissingExtraError
         If matplotlib is missing.
     """
-    try:
+    with needed("the picture needs matplotlib", "plots"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the picture needs matplotlib: {install_command('plots')}"
-        ) from error
     # No pyplot: it would choose a window system and keep every figure.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)

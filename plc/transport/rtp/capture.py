@@ -15,14 +15,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from plc.errors import MissingExtraError, TraceError
-from plc.extras import install_command
+from plc.errors import TraceError
+from plc.extras import needed
 
-try:
+with needed("a capture needs dpkt", "rtp"):
     import dpkt
     from dpkt import ethernet, ip, ip6, pcapng, sll, sll2, udp
-except ImportError as error:
-    raise MissingExtraError(f"a capture needs dpkt: {install_command('rtp')}") from error
 
 _INTERFACE, _SIMPLE, _ENHANCED = 1, 3, 6
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import ConfigError, MissingExtraError, not_copied
-from plc.extras import install_command
+from plc.errors import ConfigError, not_copied
+from plc.extras import needed
 from plc.transport.rtp.libopus import LibopusDecoder, opus_samples
 from plc_kernels.signal.packet import pack_int16
 
@@ -437,10 +437,6 @@ def _nearest_codes(decoded: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 def _import_av(codec: str) -> Any:
-    try:
+    with needed(f"{codec} needs PyAV, which is not installed", "rtp"):
         import av
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{codec} needs PyAV, which is not installed: {install_command('rtp')}"
-        ) from error
     return av

@@ -19,8 +19,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any
 
-from plc.errors import MissingExtraError
-from plc.extras import install_command
+from plc.extras import needed
 from plc.transport.rtp.packets import SEQUENCE_BITS, RtpPacket, Unwrapper
 from plc_kernels.receive.units import AHEAD_MOST
 
@@ -315,10 +314,6 @@ class Reports:
 
 
 def _import_rtp() -> Any:
-    try:
+    with needed("RTCP needs aiortc, which is not installed", "rtp"):
         from aiortc import rtp
-    except ImportError as error:
-        raise MissingExtraError(
-            f"RTCP needs aiortc, which is not installed: {install_command('rtp')}"
-        ) from error
     return rtp

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from plc.errors import ConfigError, MissingExtraError
-from plc.extras import install_command
+from plc.errors import ConfigError
+from plc.extras import needed
 from plc.transport.rtp.codecs import open_codec
 from plc.transport.rtp.packets import (
     HEADER_BYTES,
@@ -320,10 +320,6 @@ def _session(srtp: Any, key: SrtpKey, direction: str) -> Any:
 
 
 def _import_srtp() -> Any:
-    try:
+    with needed("SRTP needs pylibsrtp, which is not installed", "rtp"):
         import pylibsrtp
-    except ImportError as error:
-        raise MissingExtraError(
-            f"SRTP needs pylibsrtp, which is not installed: {install_command('rtp')}"
-        ) from error
     return pylibsrtp

@@ -9,8 +9,7 @@ packets opened and refused before, so that forged ones cost little more than to 
 
 import hmac
 
-from plc.errors import MissingExtraError
-from plc.extras import install_command
+from plc.extras import needed
 from plc.transport.rtp.packets import SEQUENCE_BITS, ssrc_of
 
 # Turns beyond the newest index: 18 hours of packets of 1 ms.
@@ -78,12 +77,8 @@ def _behind(newest: int, datagram: bytes) -> int:
 
 def _authentication_key(master: bytes) -> bytes:
     """Return the key of the tags (RFC 3711, section 4.3: AES in counter mode, label 1)."""
-    try:
+    with needed("SRTP needs cryptography, which is not installed", "rtp"):
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    except ImportError as error:
-        raise MissingExtraError(
-            f"SRTP needs cryptography, which is not installed: {install_command('rtp')}"
-        ) from error
     begin = int.from_bytes(master[16:], "big") ^ 1 << 48
     counter = modes.CTR((begin << 16).to_bytes(16, "big"))
     key: bytes = Cipher(algorithms.AES(master[:16]), counter).encryptor().update(bytes(20))
