@@ -25,6 +25,7 @@ from plc.errors import ConfigError, why
 from plc.programs.cli import app as cli
 from plc_bench import cli as bench_cli
 from tests.examples import is_deep
+from tests.options import ran
 from tests.processes import environment, hear_signals
 from tests.signals import tones
 
@@ -264,8 +265,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 def refused_to_lose(source: Path, target: Path, size: int) -> str:
     """Return the one line of ``plc lose`` that may write files of so many bytes."""
     with files_of_at_most(size):
-        done = CliRunner().invoke(cli.app, ["lose", str(source), str(target), "--loss", "10%"])
-    assert done.exit_code == 1
+        done = ran(cli.app, "lose", str(source), str(target), "--loss", "10%", status=1)
     (line,) = done.stderr.splitlines()
     return line
 

@@ -11,12 +11,12 @@ import soundfile
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 import plc
 from plc.programs.cli.app import app
 from plc_bench.scores.loudness import GHOST_AFTER_S, GHOST_DB, LOUDEST_FILL_DB, Loudness
 from tests.examples import examples, is_deep
+from tests.options import ran
 from tests.signals import sine, tones, voice
 
 SILENCE_S = 1.5 if is_deep() else 0.8
@@ -239,8 +239,7 @@ def test_files_with_regular_losses_are_no_louder_for_them(
     soundfile.write(source, received, rate, subtype="PCM_16")
     trace.write_text("\n".join(str(int(each)) for each in lost) + "\n")
     arguments = [command, str(source), str(target), "--trace", str(trace), "--packet-ms", "20"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
+    ran(app, *arguments)
     filled, _ = soundfile.read(target, dtype="float32", always_2d=True)
     assert filled.shape == signal.shape
     assert np.abs(filled[:, 1]).max() <= 1e-3

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from plc.engine.models.manifest import Manifest
 from plc.errors import ConfigError, printable, printable_lines
 from plc.programs.cli.app import app
+from tests.options import ran
 from tests.plc.engine.models.test_manifest import VALID
 
 pytest.importorskip("plc_bench")
@@ -25,8 +25,7 @@ def test_a_manifest_commands_neither_the_terminal_nor_the_table(tmp_path: Path) 
     fields = {**VALID, "licence": MARKS, "training": {"note": HOSTILE}}
     path = tmp_path / "music.json"
     Manifest.from_fields(fields).write(path)
-    shown = CliRunner().invoke(app, ["models", str(path)])
-    assert shown.exit_code == 0, shown.exception
+    shown = ran(app, "models", str(path))
     assert not any(command in shown.output for command in COMMANDS)
     assert "[red]" in shown.output
 

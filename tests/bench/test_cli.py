@@ -13,7 +13,7 @@ from plc_bench import cli
 from plc_bench.cli import app, main
 from plc_bench.papers import probes
 from plc_bench.peers import base as peers_base
-from tests.options import options
+from tests.options import options, ran
 from tests.plc.engine.networks.test_encoder import write_context_encoder
 from tests.signals import tones
 
@@ -73,8 +73,7 @@ def test_a_reason_that_many_clips_share_is_said_once(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, tones(1, RATE, RATE), RATE)
     arguments = ["quality", str(tmp_path), "--methods", "ar@lookahead999", "--jobs", "1"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 1
+    result = ran(app, *arguments, status=1)
     assert len(result.stderr.splitlines()) == 1
     assert "failed: ar@lookahead999 on a.wav (10pc-burst1.5-10ms) and 1 more: " in result.stderr
 
@@ -144,8 +143,7 @@ def test_latency_takes_lists_and_names_what_fails(tmp_path: Path, clip: Path) ->
         *("--seconds", "0.2", "--channels", "2"),
         *("--mode", "back-to-back", "--runs", "1"),
     ]
-    result = CliRunner().invoke(app, [*arguments, "--save", str(numbers)])
-    assert result.exit_code == 1
+    result = ran(app, *arguments, "--save", str(numbers), status=1)
     assert "sample_rate is 11; supported" in result.stderr.replace("\n", " ")
     (row,) = json.loads(numbers.read_text())["rows"]
     assert row["times"]["good"]["count"] + row["times"]["concealed"]["count"] == 20
@@ -273,8 +271,7 @@ def test_a_file_has_room_for_a_wide_table(
 def test_a_clip_that_no_method_can_read_is_said_once(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no audio")
     arguments = ["quality", str(tmp_path), "--methods", "zeros,repeat", "--jobs", "1"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 1
+    result = ran(app, *arguments, status=1)
     assert not result.stdout
     assert len(result.stderr.splitlines()) == 1
     assert "failed: zeros, repeat on bad.wav" in result.stderr

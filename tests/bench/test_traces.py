@@ -12,6 +12,7 @@ from plc.engine.trace_files import read_trace
 from plc.errors import TraceError
 from plc_bench import traces
 from plc_bench.cli import app
+from tests.options import ran
 from tests.processes import ROOT
 
 pytest.importorskip("dpkt")
@@ -97,8 +98,7 @@ def test_a_capture_without_rtp_is_refused(tmp_path: Path) -> None:
 def test_the_command_writes_a_trace_that_reads_back(tmp_path: Path) -> None:
     source, target = tmp_path / "call.pcap", tmp_path / "call.trace"
     source.write_bytes(pcap(stream([0, *range(2, 20)])))
-    result = CliRunner().invoke(app, ["trace", str(source), str(target), "--ssrc", "0x7"])
-    assert result.exit_code == 0
+    result = ran(app, "trace", str(source), str(target), "--ssrc", "0x7")
     assert "20 packets, 1 lost (5.00 %), 0 of them late" in result.stdout
     assert lost_of(read_trace(target)) == [1]
     assert "each 20 ms long" in target.read_text()

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from plc.programs.cli.app import app as plc_app
 from plc_training.cli import app
+from tests.options import ran
 
 
 def test_torchrun_hands_every_option_on() -> None:
@@ -33,8 +34,7 @@ def test_torchrun_hands_every_option_on() -> None:
     ],
 )
 def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) -> None:
-    said = CliRunner().invoke(plc_app, ["train", *name.split(), "--help"])
-    assert said.exit_code == 0
+    said = ran(plc_app, "train", *name.split(), "--help")
     assert f"plc train {name} [OPTIONS]" in said.output
     assert f"plc train {name} {taught}" in " ".join(said.output.split())
     assert f"plc train {name}" in CliRunner().invoke(plc_app, ["train", "--help"]).output
@@ -51,6 +51,5 @@ def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) ->
     ],
 )
 def test_what_a_training_needs_or_has_no_use_for_is_said(words: str, why: str) -> None:
-    said = CliRunner().invoke(app, ["train", *words.split()])
-    assert said.exit_code == 2
+    said = ran(app, "train", *words.split(), status=2)
     assert why in said.output

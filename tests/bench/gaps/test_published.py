@@ -7,12 +7,11 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 from scipy.io import savemat
-from typer.testing import CliRunner
 
 from plc.errors import AudioFileError, ConfigError
 from plc_bench.cli import app
 from plc_bench.gaps import published
-from tests.options import options
+from tests.options import options, ran
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -49,8 +48,7 @@ def test_gaps_are_where_outputs_differ(clips: Path) -> None:
 
 def test_what_others_made_is_scored_beside_ours(clips: Path) -> None:
     given = options(methods="ar,janssen", gap_ms=20)
-    done = CliRunner().invoke(app, ["papers", "published", str(clips), *given])
-    assert done.exit_code == 0, done.output
+    done = ran(app, "papers", "published", str(clips), *given)
     assert "20 ms" in done.output
     scores = [published.score_case(case, ("ar",)) for case in published.find_cases(clips, [20])]
     (score,), table = scores, published.result_table(scores, ("ar",))

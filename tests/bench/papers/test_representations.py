@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
 from plc.papers.representations.named import EXACT, REPRESENTATIONS
 from plc_bench.cli import app
 from plc_bench.papers import representations as bench
+from tests.options import ran
 from tests.signals import tones
 
 RATE = 16_000
@@ -26,8 +26,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_command_tells_exact_representations_from_others(clips: Path) -> None:
     arguments = ["papers", "representations", str(clips)]
-    result = CliRunner().invoke(app, [*arguments, "--json"])
-    assert result.exit_code == 0, result.output
+    result = ran(app, *arguments, "--json")
     scores = json.loads(result.stdout)["scores"]
     assert {score["representation"] for score in scores} == set(REPRESENTATIONS)
     assert len(scores) == 2 * len(REPRESENTATIONS)
@@ -45,8 +44,7 @@ def test_the_command_tells_exact_representations_from_others(clips: Path) -> Non
 def test_a_silent_clip_is_a_failure(clips: Path) -> None:
     soundfile.write(clips / "silent.wav", np.zeros(RATE), RATE)
     arguments = [*("papers", "representations", str(clips)), "--json"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 1
+    result = ran(app, *arguments, status=1)
     assert "the middle 0.5 s of silent.wav are silent" in result.stderr
     assert len(json.loads(result.stdout)["failures"]) == 1
 

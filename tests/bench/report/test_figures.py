@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from plc.errors import ConfigError
 from plc_bench.base.rows import FORMAT
 from plc_bench.cli import app
 from plc_bench.report.figures import renew, renewed, stale_lines, tables_in
+from tests.options import ran
 
 TEXT = """Before.
 
@@ -129,12 +129,11 @@ def test_lines_that_differ_are_named(document: Path) -> None:
     assert (first.line, second.line) == (6, 7)
     assert "9.99" in first.found
     assert "2.36" in first.expected
-    result = CliRunner().invoke(app, ["tables", str(document), "--check"])
-    assert result.exit_code == 1
+    result = ran(app, "tables", str(document), "--check", status=1)
     assert f"page.md:6: {first.found}" in result.stdout
     assert document.read_text() == TEXT
-    assert CliRunner().invoke(app, ["tables", str(document)]).exit_code == 0
-    assert CliRunner().invoke(app, ["tables", str(document), "--check"]).exit_code == 0
+    ran(app, "tables", str(document))
+    ran(app, "tables", str(document), "--check")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
 from plc import Finding
 from plc.programs.cli.app import app
@@ -18,6 +17,7 @@ from plc_bench.restore.harmless import (
     score_kind,
 )
 from plc_bench.restore.kinds import UNDAMAGED
+from tests.options import ran
 from tests.signals import tones
 
 RATE = 16_000
@@ -122,6 +122,5 @@ def test_harmed_kinds_are_named() -> None:
 
 
 def test_the_command_needs_clips_or_undamaged() -> None:
-    result = CliRunner().invoke(app, ["bench", "detect", "damage"])
-    assert result.exit_code == 1
+    result = ran(app, "bench", "detect", "damage", status=1)
     assert "--undamaged" in result.output

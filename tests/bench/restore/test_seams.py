@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
 from plc.programs.cli.app import app
 from plc_bench.base.corpus import find_named_clips
 from plc_bench.restore.seams import SORTS, score_seams, seamed, seams_table
+from tests.options import ran
 from tests.signals import glide
 
 RATE = 32_000
@@ -60,6 +60,5 @@ def test_the_command_shows_a_row_for_each_sort(tmp_path: Path) -> None:
     path = tmp_path / "music_a.wav"
     soundfile.write(path, sound(3.0), RATE)
     arguments = ["bench", "detect", "damage", str(path), "--seams"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
+    result = ran(app, *arguments)
     assert "block said again" in result.output

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 from plc.errors import ConfigError, MissingExtraError
 from plc_bench.cli import app
@@ -13,6 +12,7 @@ from plc_bench.peers.neteq import Played
 from plc_bench.robust import receiver as bench
 from plc_bench.robust.receiver import account, align, measure
 from plc_bench.robust.schedules import Schedule
+from tests.options import ran
 from tests.signals import noise
 
 RATE, BLOCK, PACKET = 16_000, 160, 320
@@ -115,8 +115,7 @@ def test_the_command_shows_a_curve_of_one_receiver_and_draws_it(
     monkeypatch.setattr(bench, "speech", lambda _: short)
     words = ["--schedules", "drift", "--seeds", "1", "--no-scores", "--min-delay-ms="]
     words += ["--safety", "0.2,0.8", "--picture", f"{tmp_path / 'curve.svg'}", "--json"]
-    result = CliRunner().invoke(app, ["robust", "receiver", *words])
-    assert result.exit_code == 0, result.output
+    result = ran(app, "robust", "receiver", *words)
     rows = json.loads(result.stdout)
     assert [(row["receiver"], row["setting"]) for row in rows] == [("plc", 0.2), ("plc", 0.8)]
     assert rows[0]["delay_ms"] < rows[1]["delay_ms"]

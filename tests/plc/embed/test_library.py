@@ -30,6 +30,7 @@ from plc_kernels.emit.objects import environment_of
 from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.signal.rungs import STEADY_MS
 from plc_kernels.stream import entry, layout
+from tests.options import ran
 from tests.plc.embed.c_side import (
     EXAMPLE,
     ROOT,
@@ -435,8 +436,7 @@ def test_installed_it_is_found_by_pkg_config_and_cmake_and_plays_the_same(
     app = typer.Typer()
     cli.register(app)
     first = tmp_path / "first"
-    result = CliRunner().invoke(app, ["c", "build", "--prefix", str(first)])
-    assert result.exit_code == 0, result.output
+    ran(app, "c", "build", "--prefix", str(first))
     prefix = first.rename(tmp_path / "installed")  # may be moved
     there = {str(path.relative_to(prefix)) for path in prefix.rglob("*") if not path.is_dir()}
     assert there == {
@@ -528,8 +528,7 @@ def test_the_command_builds_and_says_how_to_compile(tmp_path: Path) -> None:
     needs("gcc", "wasm-ld")
     app = typer.Typer()
     cli.register(app)
-    result = CliRunner().invoke(app, ["c", "build", "--out", str(tmp_path)])
-    assert result.exit_code == 0, result.output
+    result = ran(app, "c", "build", "--out", str(tmp_path))
     assert f"cc program.c -I{tmp_path} -L{tmp_path} -lplc" in result.stdout
     assert "compiled the step for" in result.stderr
     assert (tmp_path / "plc.h").read_text() == header()
@@ -598,8 +597,7 @@ def test_the_header_has_the_version_and_exports_on_every_system(tmp_path: Path) 
 def test_the_command_takes_one_folder(options: list[str]) -> None:
     app = typer.Typer()
     cli.register(app)
-    result = CliRunner().invoke(app, ["c", "build", *options])
-    assert result.exit_code == 2
+    result = ran(app, "c", "build", *options, status=2)
     assert "--out" in result.output
     assert "--prefix" in result.output
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
 from plc.embed import cli
 from plc.embed.library import MATHEMATICS_SOURCE, Library, build_library, write_sources
@@ -15,6 +14,7 @@ from plc.embed.models import write_models
 from plc.embed.packaging import DLL, IMPORTS, header
 from plc.embed.toolchain import MUSL
 from plc_kernels.build.targets import WINDOWS, machine, targets_of
+from tests.options import ran
 from tests.plc.embed.c_side import EXAMPLE, WARNINGS, compiled, recording, run
 from tests.plc.embed.test_library import can_be, needs, on_x86
 from tests.plc.embed.test_receiver import receives_rtp
@@ -186,8 +186,7 @@ def test_an_installed_dll_is_found_by_cmake_and_plays_the_same(
     needs("cmake", "make", MINGW)
     program, variables = wine
     prefix = tmp_path / "prefix"
-    result = CliRunner().invoke(cli.c, ["build", "--prefix", str(prefix), "--target", "windows"])
-    assert result.exit_code == 0, result.output
+    result = ran(cli.c, "build", "--prefix", str(prefix), "--target", "windows")
     assert f"{MINGW} program.c -I{prefix}/include -L{prefix}/lib -lplc\n" in result.stdout
     there = {str(path.relative_to(prefix)) for path in prefix.rglob("*") if not path.is_dir()}
     assert there == {

@@ -12,6 +12,7 @@ from plc.programs import doctor
 from plc.programs.cli.app import app
 from plc.programs.doctor import FORMATS, NEEDED, OPTIONAL, Health, Ladder, examine, facts
 from tests.installed import needs_numba
+from tests.options import ran
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,7 @@ def test_a_missing_library_is_a_problem_and_the_status_says_so(
 ) -> None:
     monkeypatch.setattr("plc.programs.doctor.NEEDED", ("numpy", "no-such-distribution"))
     monkeypatch.setattr("plc.programs.doctor.FORMATS", FORMATS[2:3])
-    result = CliRunner().invoke(app, ["doctor"])
-    assert result.exit_code == 1
+    result = ran(app, "doctor", status=1)
     assert "no-such-distribution is not installed" in result.stderr
 
 
@@ -110,8 +110,7 @@ def test_the_command_prints_tables_and_json(
     monkeypatch: pytest.MonkeyPatch, health: Health
 ) -> None:
     monkeypatch.setattr("plc.programs.doctor.examine", lambda **settings: health)
-    table = CliRunner().invoke(app, ["doctor"])
-    assert table.exit_code == 0
+    table = ran(app, "doctor")
     for text in ("kernel cache", "48 kHz, 8 ch, 10 ms", version("numba")):
         assert text in table.stdout
     printed = CliRunner().invoke(app, ["doctor", "--json"])

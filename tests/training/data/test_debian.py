@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from plc.errors import ConfigError
 from plc.programs.cli.app import app
 from plc_training.data import debian
 from plc_training.data.debian import Package, fetch, write_library
 from plc_training.data.library import find_library
+from tests.options import ran
 from tests.training.clips import write_clips, write_manifest
 
 PROMPTS = Package("prompts", "speech", "CC0-1.0", ("sounds/**/*.wav",))
@@ -111,10 +111,8 @@ def test_the_command_says_what_each_package_gave(
 ) -> None:
     monkeypatch.setattr(debian, "PACKAGES", (PROMPTS, SONGS))
     unpack(tmp_path, SONGS)
-    result = CliRunner().invoke(app, ["train", "debian", "music", "--out", str(tmp_path)])
-    assert result.exit_code == 0, result.output
+    result = ran(app, "train", "debian", "music", "--out", str(tmp_path))
     assert "songs: 2 files" in result.output
     assert "prompts" not in result.output
-    unknown = CliRunner().invoke(app, ["train", "debian", "birds", "--out", str(tmp_path)])
-    assert unknown.exit_code == 1
+    unknown = ran(app, "train", "debian", "birds", "--out", str(tmp_path), status=1)
     assert unknown.output == "plc: domain is 'birds'; expected music or speech\n"

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
 from plc.errors import ConfigError, MissingExtraError
 from plc_training.cli import app
 from plc_training.data import soundfont
 from plc_training.data.library import find_library
 from plc_training.data.soundfont import SOUNDFONT, Notes, midi_file, render_notes
+from tests.options import ran
 
 
 def events_of(track: bytes) -> list[tuple[int, bytes]]:
@@ -57,8 +57,7 @@ def test_rendered_notes_have_their_pitch_and_are_a_library(tmp_path: Path) -> No
         pytest.skip("needs fluidsynth and fluid-soundfont-gm")
     arguments = ["train", "notes", "--out", str(tmp_path), "--programs", "0,19,73"]
     arguments += ["--pitches", "57,69"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
+    result = ran(app, *arguments)
     assert "18 notes in 3 files" in result.stdout
     with (tmp_path / "notes.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
@@ -76,7 +75,7 @@ def test_rendered_notes_have_their_pitch_and_are_a_library(tmp_path: Path) -> No
         assert spectrum[at - 2 : at + 3].max() > 10 * spectrum[off - 2 : off + 3].max(), row
     assert {clip.licence for clip in find_library(tmp_path)} == {"MIT"}
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.flac")}
-    assert CliRunner().invoke(app, arguments).exit_code == 0
+    ran(app, *arguments)
     assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.flac")}
 
 
@@ -112,8 +111,7 @@ def test_programs_share_the_pitches_among_them() -> None:
 def test_notes_that_midi_does_not_have_are_refused(
     options: list[str], match: str, tmp_path: Path
 ) -> None:
-    result = CliRunner().invoke(app, ["train", "notes", "--out", str(tmp_path), *options])
-    assert result.exit_code == 1
+    result = ran(app, "train", "notes", "--out", str(tmp_path), *options, status=1)
     with pytest.raises(ConfigError, match=match):
         raise result.exception  # type: ignore[misc]
 

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from typer.testing import CliRunner
 
 from plc.programs.cli.app import app
 from plc_kernels.signal.content import BANDS, WEIGHTS, WEIGHTS_STEP
 from plc_training.fits import content
 from tests.examples import is_deep
-from tests.options import options
+from tests.options import options, ran
 from tests.signals import tones
 from tests.training.clips import RATE, write_clips, write_manifest
 
@@ -66,8 +65,7 @@ def test_one_kind_is_refused_in_one_line(tmp_path: Path, domain: str) -> None:
     write_clips(tmp_path, 2)
     write_manifest(tmp_path, [(f"clip{k}.wav", domain, "train") for k in range(2)])
     paths = options(data=tmp_path)
-    ended = CliRunner().invoke(app, ["train", "fit", "content", *paths])
-    assert ended.exit_code == 1
+    ended = ran(app, "train", "fit", "content", *paths, status=1)
     said = ended.output.strip().splitlines()[-1]
     assert "expected clips of speech and of music or instruments" in said
     assert said.endswith("none" if domain == "any" else domain)
@@ -87,8 +85,7 @@ def test_the_command_prints_weights_and_what_they_tell(tmp_path: Path) -> None:
         rows.append((f"c{k}.wav", domain, split))
     write_manifest(tmp_path, rows)
     paths = options(data=tmp_path)
-    said = CliRunner().invoke(app, ["train", "fit", "content", *paths])
-    assert said.exit_code == 0, said.output
+    said = ran(app, "train", "fit", "content", *paths)
     for band in ("stream", "narrow band"):
         assert f"speech, in a {band}: 100.0% speech" in said.output
         music = re.search(rf"music, in a {band}: ([\d.]+)% speech", said.output)

@@ -7,13 +7,12 @@ import pytest
 import soundfile
 import torch
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 from plc.programs.cli.app import app
 from plc_kernels.signal.contour import FEATURES, POINTS, ContourModel, expect
 from plc_training.fits import contour
 from plc_training.train.display import Display
-from tests.options import options
+from tests.options import options, ran
 from tests.signals import voice
 from tests.training.clips import RATE, write_clips, write_manifest
 
@@ -60,8 +59,7 @@ def test_the_command_writes_a_network_and_its_errors(
     write_manifest(tmp_path, [(f"c{k}.wav", "speech", splits[k]) for k in range(4)])
     out = tmp_path / "made.npz"
     given = options(data=tmp_path, out=out)
-    ended = CliRunner().invoke(app, ["train", "fit", "contour", *given])
-    assert ended.exit_code == 0, ended.output
+    ended = ran(app, "train", "fit", "contour", *given)
     assert "stays: " in ended.stdout
     assert "expected: " in ended.stdout
     with np.load(out, allow_pickle=False) as arrays:
@@ -73,6 +71,5 @@ def test_a_library_without_a_voice_is_refused_in_one_line(tmp_path: Path) -> Non
     write_clips(tmp_path, 2)
     write_manifest(tmp_path, [(f"clip{k}.wav", "music", "train") for k in range(2)])
     given = options(data=tmp_path)
-    ended = CliRunner().invoke(app, ["train", "fit", "contour", *given])
-    assert ended.exit_code == 1
+    ended = ran(app, "train", "fit", "contour", *given, status=1)
     assert "no pitch was found in clips of speech" in ended.stderr

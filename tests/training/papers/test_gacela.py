@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from typer.testing import CliRunner
 
 from plc.engine.models.manifest import Manifest
 from plc.errors import ConfigError
@@ -17,6 +16,7 @@ from plc_training.papers.gacela import GacelaPlan, GacelaSettings, GacelaTask
 from plc_training.papers.gacela_network import Gacela
 from plc_training.train.loop import CHECKPOINT
 from plc_training.train.recipe import parse_recipe
+from tests.options import ran
 from tests.signals import tones
 from tests.training.clips import segments_of, write_clips
 
@@ -168,11 +168,9 @@ def test_a_run_becomes_a_model_without_critics(tmp_path: Path) -> None:
     paths = {"--data": "clips", "--out": "run"}
     options = [part for key, path in paths.items() for part in (key, str(tmp_path / path))]
     recipe = str(tmp_path / "mine.toml")
-    done = CliRunner().invoke(app, ["train", recipe, *options, "--accelerator", "cpu"])
-    assert done.exit_code == 0, done.output
+    ran(app, "train", recipe, *options, "--accelerator", "cpu")
     assert (tmp_path / "run" / CHECKPOINT).exists()
-    exported = CliRunner().invoke(app, ["export", str(tmp_path / "run")])
-    assert exported.exit_code == 0, exported.output
+    ran(app, "export", str(tmp_path / "run"))
     model = Manifest.read(tmp_path / "run" / "long.json")
     # Gains of the norms, and critics, are not in it.
     inpainter = GacelaTask(PLAN, GacelaSettings(width=8), segments(), segments()).make_network()

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 from plc.errors import ConfigError
 from plc_training.cli import app
@@ -28,7 +27,7 @@ from plc_training.papers.judges import NoteSet, gather_notes, train_judge
 from plc_training.papers.notes import NotesPlan
 from plc_training.train.display import Display
 from tests.examples import is_deep
-from tests.options import options
+from tests.options import options, ran
 from tests.signals import noise
 from tests.training.papers.test_notes import RATE, RECIPE, SAMPLES, hz
 
@@ -134,17 +133,13 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     recipe = tmp_path / "mine.toml"
     recipe.write_text(RECIPE)
     run = tmp_path / "mine"
-    trained = CliRunner().invoke(
-        app, ["train", str(recipe), "--data", str(heard), "--out", str(run)]
-    )
-    assert trained.exit_code == 0, trained.output
+    ran(app, "train", str(recipe), "--data", str(heard), "--out", str(run))
     given = options(data=heard, unseen=unseen, count=16)
     picture = tmp_path / "scales.png"
     # In less time.
     monkeypatch.setattr(judged, "judge", partial(judged.judge, epochs=2, resamples=30))
     words = ["train papers", "judged", str(run), *given, *options(picture=picture)]
-    said = CliRunner().invoke(app, words)
-    assert said.exit_code == 0, said.output
+    said = ran(app, *words)
     lines = said.stdout.splitlines()
     assert re.match(
         r"judges are right on held-out notes: pitch .* of 8, instrument .* of 2", lines[0]
@@ -161,7 +156,7 @@ def test_runs_are_judged_from_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     other = tmp_path / "other"
     recipe.write_text(RECIPE.replace("lowest = 60", "lowest = 61"))
     again = ["train", str(recipe), "--data", str(heard), "--out", str(other)]
-    assert CliRunner().invoke(app, again).exit_code == 0
+    ran(app, *again)
     with pytest.raises(ConfigError, match="other makes other notes than mine"):
         open_alike([run, other])
     with pytest.raises(ConfigError, match="two runs are called mine"):

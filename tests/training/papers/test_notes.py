@@ -10,7 +10,6 @@ import pytest
 import soundfile
 import torch
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
 from plc.engine.models.manifest import Manifest
 from plc.errors import ConfigError
@@ -22,6 +21,7 @@ from plc_training.export import export_run
 from plc_training.papers.judged import open_generator
 from plc_training.papers.notes import NotesPlan, NotesSettings, NotesTask
 from plc_training.train.recipe import parse_recipe
+from tests.options import ran
 from tests.signals import noise, sine
 from tests.training.clips import segments_of
 
@@ -169,8 +169,7 @@ def a_run(tmp_path: Path, text: str = RECIPE) -> tuple[Path, list[str]]:
     recipe = tmp_path / "mine.toml"
     recipe.write_text(text)
     arguments = ["train", str(recipe), "--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
+    ran(app, *arguments)
     return tmp_path / "run", arguments
 
 

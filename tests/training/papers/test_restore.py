@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from typer.testing import CliRunner
 
 from plc.engine.models.manifest import Manifest
 from plc.engine.networks.gap_filler import Hints
@@ -34,7 +33,7 @@ from plc_training.papers.restore import RestorePlan, RestoreSettings, RestoreTas
 from plc_training.papers.restored import ALL_RESTORERS, _draw_patch, score_patches
 from plc_training.train.recipe import parse_recipe
 from plc_training.train.run import Place, open_best
-from tests.options import options
+from tests.options import options, ran
 from tests.signals import tones
 from tests.training.clips import segments_of, write_clips, write_manifest
 
@@ -229,21 +228,18 @@ def test_a_run_is_kept_and_scored(tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["train", str(recipe), "--data", str(tmp_path / "clips"), "--out", str(run)]
     for _ in range(2):  # the second finds all steps done
-        done = CliRunner().invoke(app, arguments)
-        assert done.exit_code == 0, done.output
+        ran(app, *arguments)
     scores = score_patches(*open_best(run, RestoreTask), [tmp_path / "clips"])
     assert len(scores.groups) == len(scores.values["ssim"]["network"]) == 4 * 3
     assert scores.difference("psnr_db", "linear", "damaged").mean > 5.0
     # A correction that has moved from none.
     assert abs(scores.difference("psnr_db", "network", "linear").mean) > 1e-3
-    exported = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "models")])
-    assert exported.exit_code == 0, exported.output
+    ran(app, "export", str(run), "--out", str(tmp_path / "models"))
     manifest = Manifest.read(tmp_path / "models" / "restored.json")
     assert (manifest.kind, manifest.drafts) == ("restore", ("linear",))
     _check_engine_answers_as_torch(manifest, run)
     given = options(unseen=tmp_path / "clips", count=2)
-    shown = CliRunner().invoke(app, ["train papers", "restored", str(run), *given])
-    assert shown.exit_code == 0, shown.output
+    shown = ran(app, "train papers", "restored", str(run), *given)
     assert "run, unseen works" in shown.output
     assert shown.output.splitlines()[-1].split()[:2] == ["all", "8"]
 

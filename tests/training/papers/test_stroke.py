@@ -7,7 +7,6 @@ import pytest
 import torch
 from msgspec import structs
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
 import plc
 from plc.errors import ConfigError, ModelError
@@ -37,7 +36,7 @@ from plc_training.papers.strokes import (
 from plc_training.tasks.base import ModelCard
 from plc_training.train.recipe import parse_recipe
 from plc_training.train.run import Place
-from tests.options import options
+from tests.options import options, ran
 from tests.signals import tones
 from tests.training.clips import segments_of, write_clips, write_manifest
 
@@ -253,8 +252,7 @@ def run_of(folder: Path, clips: Path, text: str) -> Path:
     recipe.write_text(text)
     run = folder.parent / f"run_{folder.name}"
     arguments = ["train", str(recipe), "--data", str(clips), "--out", str(run)]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
+    ran(app, *arguments)
     return run
 
 
@@ -263,8 +261,7 @@ def test_a_run_is_scored_and_goes_on_with_a_critic(tmp_path: Path) -> None:
     paths = write_clips(clips, 3, seconds=1.2, rate=SAMPLE_RATE)
     run = run_of(tmp_path / "unet", clips, recipe_text(steps=2))
     given = options(unseen=clips, count=1)
-    scored = CliRunner().invoke(app, ["train papers", "restored", str(run), *given])
-    assert scored.exit_code == 0, scored.output
+    scored = ran(app, "train papers", "restored", str(run), *given)
     lines = scored.output.splitlines()
     assert lines[1] == "strokes of 32 ms: 3 of 3 works"
     assert [line.split()[0] for line in lines[3:7]] == list(METHODS)
@@ -285,8 +282,7 @@ def test_an_exported_network_repairs(tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     write_clips(clips, 3, seconds=1.2, rate=SAMPLE_RATE)
     run = run_of(tmp_path / "unet", clips, recipe_text(steps=4))
-    exported = CliRunner().invoke(app, ["export", str(run)])
-    assert exported.exit_code == 0, exported.output
+    ran(app, "export", str(run))
     x = tones(9, SAMPLE_RATE, SAMPLE_RATE)
     gaps = [(6000, 6000 + 768), (15_000, 15_000 + 1536)]
     model = str(run / "strokes.json")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
 from plc.engine.models.kinds import KINDS
 from plc.engine.models.manifest import Manifest
@@ -29,6 +28,7 @@ from plc_training.tasks.base import (
     grid_fields,
 )
 from plc_training.train.recipe import TASKS, parse_recipe
+from tests.options import ran
 from tests.training.clips import write_clips
 
 RECIPE = """
@@ -142,10 +142,8 @@ def test_a_registered_task_trains_and_exports(tmp_path: Path) -> None:
     recipe, run = tmp_path / "mine.toml", tmp_path / "run"
     recipe.write_text(RECIPE)
     place = ["--data", str(tmp_path / "clips"), "--out", str(run)]
-    trained = CliRunner().invoke(app, ["train", str(recipe), *place, "--accelerator", "cpu"])
-    assert trained.exit_code == 0, trained.output
-    exported = CliRunner().invoke(app, ["export", str(run)])
-    assert exported.exit_code == 0, exported.output
+    ran(app, "train", str(recipe), *place, "--accelerator", "cpu")
+    ran(app, "export", str(run))
     model = Manifest.read(run / "gain.json")
     assert (model.kind, model.drafts, model.frames(8000)) == ("causal", SPEECH_DRAFTS, FRAMES)
     assert json.loads(json.dumps(dict(model.training["settings"])))["power"] == 2.0

@@ -17,6 +17,7 @@ from plc_training.train.recipe import (
     read_recipe,
     recipe_names,
 )
+from tests.options import ran
 
 TEXT = read_recipe("tiny").text
 
@@ -179,12 +180,9 @@ def test_runs_that_began_under_a_shipped_recipe_continue(name: str, fingerprint:
 
 
 def test_recipes_are_listed_with_a_sentence_each() -> None:
-    from typer.testing import CliRunner
-
     from plc.programs.cli.app import app
 
-    told = CliRunner().invoke(app, ["train"])
-    assert told.exit_code == 0
+    told = ran(app, "train")
     listed = dict(line.split(": ", 1) for line in told.stdout.splitlines())
     assert set(listed) < set(recipe_names())
     assert {"inpaint_music_longer", "causal_speech_dense"} < set(listed)

@@ -13,7 +13,6 @@ import soundfile
 import torch
 from filelock import FileLock
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
 from plc import Concealer, conceal, inpaint
 from plc.embed.library import Library
@@ -34,6 +33,7 @@ from plc_training.train.run import (
     stop_on_signals,
     stopped_status,
 )
+from tests.options import ran
 from tests.plc.embed.c_side import (
     EXAMPLE,
     ROOT,
@@ -82,8 +82,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.fixture(scope="module")
 def said(bench: Bench) -> str:
     """Return what the command said that trained the run named first."""
-    result = CliRunner().invoke(app, bench.command("tiny", "first"))
-    assert result.exit_code == 0, result.output
+    result = ran(app, *bench.command("tiny", "first"))
     return result.output
 
 
@@ -114,12 +113,10 @@ def test_a_run_stopped_by_ctrl_c_goes_on_to_the_same_weights(
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(journal.Journal, "note", interrupt)
-    stopped = CliRunner().invoke(app, bench.command("tiny", "stopped"))
-    assert stopped.exit_code == 130
+    stopped = ran(app, *bench.command("tiny", "stopped"), status=130)
     assert "stopping after this step" in stopped.output
     assert "step 6 of 12: stopped; the same command goes on from here" in stopped.output
-    resumed = CliRunner().invoke(app, bench.command("tiny", "stopped"))
-    assert resumed.exit_code == 0, resumed.output
+    resumed = ran(app, *bench.command("tiny", "stopped"))
     assert "going on at step 6 of 12" in resumed.output
     assert steps == list(range(1, 13))
     first, second = (load_file(bench.root / run / CHECKPOINT) for run in ("first", "stopped"))
@@ -180,10 +177,7 @@ def test_a_recipe_begins_from_a_model(bench: Bench, model: Manifest) -> None:
 def model(bench: Bench, said: str) -> Manifest:
     out = bench.root / "models"
     figure = ["--figure", "test SNR_MS music=9.25"]
-    result = CliRunner().invoke(
-        app, ["export", str(bench.root / "first"), "--out", str(out), *figure]
-    )
-    assert result.exit_code == 0, result.output
+    result = ran(app, "export", str(bench.root / "first"), "--out", str(out), *figure)
     assert "torch and ONNX Runtime differ by" in result.output
     assert "ms on one thread" in result.output
     return Manifest.read(out / "tiny.json")
@@ -232,28 +226,24 @@ def test_a_graph_that_differs_is_not_written(
     monkeypatch.setattr(export_module, "to_onnx", lambda *given: other.SerializeToString())
     with pytest.raises(ModelError, match="differs from torch's"):
         export_run(bench.root / "first", bench.root / "models")
-    result = CliRunner().invoke(app, ["export", str(bench.root / "first")])
-    assert result.exit_code == 1
+    result = ran(app, "export", str(bench.root / "first"), status=1)
     assert "nothing was written" in result.output
     assert not (bench.root / "first" / "tiny.onnx").exists()
     assert model.onnx_path.read_bytes() == before
 
 
 def test_what_is_no_run_is_not_exported(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["export", str(tmp_path)])
-    assert result.exit_code == 1
+    result = ran(app, "export", str(tmp_path), status=1)
     assert "holds no run of plc train" in result.output
 
 
 @pytest.mark.parametrize("figure", ["nothing", "=3", "x=high"])
 def test_a_figure_without_name_or_value_is_misuse(bench: Bench, figure: str) -> None:
-    result = CliRunner().invoke(app, ["export", str(bench.root), "--figure", figure])
-    assert result.exit_code == 2
+    ran(app, "export", str(bench.root), "--figure", figure, status=2)
 
 
 def test_an_unknown_recipe_is_refused_in_one_line(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["train", "tyni", "--data", str(tmp_path)])
-    assert result.exit_code == 1
+    result = ran(app, "train", "tyni", "--data", str(tmp_path), status=1)
     assert result.output.count("\n") == 1
     assert "in the package: " in result.output
 
@@ -269,11 +259,10 @@ def test_a_library_of_other_domains_is_refused(bench: Bench, tmp_path: Path) -> 
 def test_two_trainings_do_not_share_a_folder(bench: Bench) -> None:
     (bench.root / "busy").mkdir()
     with FileLock(bench.root / "busy" / "training.lock"):
-        refused = CliRunner().invoke(app, bench.command("tiny", "busy", "--steps", "1"))
-    assert refused.exit_code == 1
+        refused = ran(app, *bench.command("tiny", "busy", "--steps", "1"), status=1)
     assert "another training is at work in" in refused.output
     assert not (bench.root / "busy" / "recipe.toml").exists()
-    assert CliRunner().invoke(app, bench.command("tiny", "busy", "--steps", "1")).exit_code == 0
+    ran(app, *bench.command("tiny", "busy", "--steps", "1"))
 
 
 def test_several_libraries_are_one(bench: Bench, tmp_path: Path) -> None:
@@ -281,8 +270,7 @@ def test_several_libraries_are_one(bench: Bench, tmp_path: Path) -> None:
     write_manifest(tmp_path / "more", [(f"clip{k}.wav", "music", "train") for k in range(3)])
     facts = {}
     for name, more in (("one", []), ("two", ["--data", str(tmp_path / "more")])):
-        result = CliRunner().invoke(app, bench.command("tiny", name, "--steps", "1", *more))
-        assert result.exit_code == 0, result.output
+        ran(app, *bench.command("tiny", name, "--steps", "1", *more))
         facts[name] = json.loads((bench.root / name / "run.json").read_text())
     assert facts["one"]["library"] == "clips"
     assert facts["two"]["library"] == "clips + more"
@@ -307,8 +295,7 @@ def test_clips_that_are_kept_to_test_with_are_left_out(tmp_path: Path) -> None:
 def test_the_causal_recipe_trains_and_exports(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = CliRunner().invoke(app, bench.command("tiny_causal", "causal", "--steps", "3"))
-    assert trained.exit_code == 0, trained.output
+    ran(app, *bench.command("tiny_causal", "causal", "--steps", "3"))
     made = export_run(bench.root / "causal", bench.root / "models")
     assert made.free_frames
     assert made.manifest.kind == "causal"
@@ -331,8 +318,7 @@ def test_the_causal_recipe_trains_and_exports(
 
 @pytest.mark.deep
 def test_the_bridge_recipe_trains_and_a_stream_runs_what_it_exports(bench: Bench) -> None:
-    trained = CliRunner().invoke(app, bench.command("tiny_bridge", "bridge", "--steps", "3"))
-    assert trained.exit_code == 0, trained.output
+    ran(app, *bench.command("tiny_bridge", "bridge", "--steps", "3"))
     made = export_run(bench.root / "bridge", bench.root / "models")
     assert made.manifest.kind == "bridge"
     assert made.manifest.drafts == (
@@ -403,11 +389,9 @@ def test_any_width_plays_the_same_in_python_in_c_and_on_a_page(
         text = text.replace(old, new)
     (tmp_path / "own.toml").write_text(text)
     command = bench.command(str(tmp_path / "own.toml"), str(tmp_path / "run"), "--steps", "10")
-    trained = CliRunner().invoke(app, command)
-    assert trained.exit_code == 0, trained.output
+    ran(app, *command)
     model = str(export_run(tmp_path / "run", tmp_path).manifest.path)
-    written = CliRunner().invoke(app, ["c", "models", model, "--out", str(tmp_path / "models")])
-    assert written.exit_code == 0, written.output
+    ran(app, "c", "models", model, "--out", str(tmp_path / "models"))
     signal = recording("speech", 16_000).astype(np.float32)
     signal = signal[: signal.size // 320 * 320]
     soundfile.write(tmp_path / "in.wav", signal, 16_000, "FLOAT")

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 from plc import inpaint
 from plc.engine.stream.samples import Packet
@@ -20,6 +19,7 @@ from plc.files.fill.gaps import Gap, Hole, Track, tracks_of
 from plc.files.fill.signals import FillSettings
 from plc.files.recordings import inpaint_file
 from plc.programs.cli.app import app
+from tests.options import ran
 from tests.signals import noise, tones
 
 RATE = 16_000
@@ -353,8 +353,7 @@ def test_the_command_says_what_filled_a_gap_and_from_where(tmp_path: Path) -> No
     place = f"{GAP[0]}smp-{GAP[1]}smp"
 
     def run(*arguments: object) -> str:
-        result = CliRunner().invoke(app, ["inpaint", *map(str, arguments), "--gap", place])
-        assert result.exit_code == 0, result.output
+        result = ran(app, "inpaint", *map(str, arguments), "--gap", place)
         return result.output
 
     said = run(tmp_path / "a.wav", tmp_path / "b.wav", "--variants", 2)
@@ -387,8 +386,7 @@ def test_an_archive_and_the_pages_say_what_filled_a_gap_and_from_where(tmp_path:
     (tmp_path / "labels/a.wav.txt").write_text(f"{GAP[0]}smp-{GAP[1]}smp\n")
 
     def run(*arguments: object) -> str:
-        result = CliRunner().invoke(app, list(map(str, arguments)))
-        assert result.exit_code == 0, result.output
+        result = ran(app, *list(map(str, arguments)))
         return result.output
 
     begins_s = [(GAP[0] + sign * PERIOD) / RATE for sign in (-1, 1)]

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from plc.programs.cli import app as plc_cli
 from plc_bench import cli as bench_cli
 from tests.attack.test_command_line import PASSED_ON, commands
+from tests.options import ran
 from tests.plc.programs.cli.test_app import in_a_process
 
 COMMANDS = {
@@ -53,8 +54,7 @@ def test_help_says_every_impairment_on_a_narrow_terminal(monkeypatch: pytest.Mon
 def test_h_reaches_the_commands_of_other_packages(name: str) -> None:
     if name != "bench":
         pytest.importorskip("torch")
-    result = CliRunner().invoke(plc_cli.app, [name, "-h"])
-    assert result.exit_code == 0
+    result = ran(plc_cli.app, name, "-h")
     assert f"Usage: plc {name}" in result.output
 
 
