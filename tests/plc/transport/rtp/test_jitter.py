@@ -88,21 +88,6 @@ def steady(count: int, lost: Iterable[int] = (), **numbers: int) -> list[tuple[f
 # ---- order, loss, lateness ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("sequence", "timestamp"),
-    [(65_530, 0), (0, 2**32 - 1000), (65_530, 2**32 - 1000), (65_535, 2**32 - 1)],
-)
-@pytest.mark.parametrize("lost", [(), (5,), (6, 7), (9, 10, 11)])
-def test_numbers_may_wrap_with_and_without_loss(
-    sequence: int, timestamp: int, lost: tuple[int, ...]
-) -> None:
-    run = Run(make(FIXED, 40.0))
-    run.feed(steady(60, lost, sequence=sequence, timestamp=timestamp), 60 * TICK_S)
-    assert run.numbers() == [k for k in range(60 - 2) if k not in lost][: len(run.numbers())]
-    assert run.count(Turn.LOST) == len(lost)
-    assert run.buffer.stats.lost_packets == len(lost)
-
-
 def test_the_rest_of_a_late_packet_is_played() -> None:
     arrivals = steady(50)
     arrivals[20] = (20 * TICK_S + 0.0501, arrivals[20][1])
@@ -133,26 +118,7 @@ def test_a_lost_packet_costs_no_delay_even_if_nothing_is_buffered() -> None:
     assert run.buffer.stats.lost_samples == PACKET * sum(k <= played[-1] for k in lost)
 
 
-# ---- the same length, whatever the order --------------------------------------------------------
-
-
 # ---- pauses, restarts, jumps --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, FIXED])
-@pytest.mark.parametrize("pause_ticks", [3, 12, 60])
-def test_a_pause_of_the_sender_is_silence_and_no_loss(mode: DelayMode, pause_ticks: int) -> None:
-    # Numbers go on, timestamps have moved on by the pause.
-    after = [
-        ((k + pause_ticks) * TICK_S, rtp(k, timestamp=pause_ticks * PACKET)) for k in range(40, 80)
-    ]
-    run = Run(make(mode, 40.0)).feed(steady(40) + after, (80 + pause_ticks) * TICK_S)
-    played = run.numbers()
-    assert played == list(range(len(played)))
-    assert len(played) >= 76
-    stats = run.buffer.stats
-    assert (stats.lost_packets, stats.lost_samples) == (0, 0)
-    assert stats.silent_samples == pause_ticks * PACKET
 
 
 def test_a_pause_with_a_packet_lost_at_its_end_is_a_loss() -> None:
