@@ -12,7 +12,6 @@ from tests.plc.engine.models.test_manifest import VALID
 
 pytest.importorskip("plc_bench")
 
-import plc_bench.cli as bench
 from plc_bench.cli import options, report
 
 # A title, a colour, a jump to the line's begin, and what reads as a mark of rich's own.
@@ -30,31 +29,18 @@ def test_a_manifest_commands_neither_the_terminal_nor_the_table(tmp_path: Path) 
     assert "[red]" in shown.output
 
 
-def test_an_error_of_the_bench_is_a_line_that_commands_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("program", ["plc_bench.cli", "plc_training.cli"])
+def test_an_error_of_a_program_is_a_line_that_commands_nothing(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse() -> None:
-        raise ConfigError(HOSTILE)
-
-    monkeypatch.setattr(bench, "app", refuse)
-    with pytest.raises(SystemExit):
-        bench.main()
-    said = capsys.readouterr().err
-    assert "owned" in said
-    assert not any(command in said for command in COMMANDS)
-
-
-def test_an_error_of_the_training_is_a_line_that_commands_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    training = pytest.importorskip("plc_training.cli")
+    module = pytest.importorskip(program)
 
     def refuse() -> None:
         raise ConfigError(HOSTILE)
 
-    monkeypatch.setattr(training, "app", refuse)
+    monkeypatch.setattr(module, "app", refuse)
     with pytest.raises(SystemExit):
-        training.main()
+        module.main()
     said = capsys.readouterr().err
     assert "owned" in said
     assert not any(command in said for command in COMMANDS)

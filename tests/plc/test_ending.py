@@ -107,19 +107,13 @@ def test_a_program_without_a_signal_keeps_its_status_and_its_other_errors() -> N
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_python_s_own_interrupt_waits_for_the_end_of_a_held_block() -> None:
+@pytest.mark.parametrize(("place", "said"), [("held", "whole\n"), ("held, twice", "")])
+def test_python_s_own_interrupt_waits_for_the_end_of_a_held_block_and_its_second_ends_it(
+    place: str, said: str
+) -> None:
     program = PROGRAM.replace("with by_signals():", "if True:").format(
-        number=int(signal.SIGINT), where=PLACES["held"]
+        number=int(signal.SIGINT), where=PLACES[place]
     )
     done = run(program)
-    assert done.stdout == "whole\n"
-    assert "KeyboardInterrupt" in done.stderr
-
-
-def test_python_s_own_second_interrupt_ends_a_held_block() -> None:
-    program = PROGRAM.replace("with by_signals():", "if True:").format(
-        number=int(signal.SIGINT), where=PLACES["held, twice"]
-    )
-    done = run(program)
-    assert done.stdout == ""
+    assert done.stdout == said
     assert "KeyboardInterrupt" in done.stderr

@@ -330,25 +330,19 @@ def test_every_misuse_from_c_is_an_error_code_and_streams_are_independent(built:
 
 @pytest.mark.system
 @pytest.mark.parametrize(
-    "packets", [100_000, pytest.param(1_000_000, marks=pytest.mark.deep)], ids=str
+    ("packets", "networks"),
+    [
+        (100_000, False),
+        (20_000, True),
+        *(pytest.param(1_000_000, each, marks=pytest.mark.deep) for each in (False, True)),
+    ],
 )
 def test_random_packets_touch_no_others_memory_and_allocate_nothing(
-    built: Library, packets: int
+    built: Library, tmp_path: Path, packets: int, networks: bool
 ) -> None:
     program = compiled(HERE / "random_packets.c", built, "-DCOUNT_ALLOCATIONS")
-    done = run(program, str(packets), "1")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.system
-@pytest.mark.parametrize(
-    "packets", [20_000, pytest.param(1_000_000, marks=pytest.mark.deep)], ids=str
-)
-def test_random_packets_touch_no_others_memory_with_networks(
-    built: Library, tmp_path: Path, packets: int
-) -> None:
-    program = compiled(HERE / "random_packets.c", built, "-DCOUNT_ALLOCATIONS")
-    done = run(program, str(packets), "5", "4", *write_models(tmp_path))
+    more = ["5", "4", *write_models(tmp_path)] if networks else ["1"]
+    done = run(program, str(packets), *more)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -82,11 +82,6 @@ def test_pitch_is_the_last_period_again_and_again(seed: int) -> None:
     np.testing.assert_array_equal(made("pitch", left, right), expected)
 
 
-def test_pitch_continues_a_periodic_signal() -> None:
-    x = sine(200.0, RATE, 4000)  # a period of 80 samples
-    np.testing.assert_allclose(made("pitch", x[:3000])[0], x[3000:], atol=1e-5)
-
-
 @pytest.mark.parametrize("frequency_hz", [187.0, 440.0, 3000.0])
 def test_magnitude_holds_a_stationary_tone(frequency_hz: float) -> None:
     x = sine(frequency_hz, RATE, 8000)
