@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ PATIENCE_MS = 60_000.0
 FAKE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
+Open = Callable[..., "Visit"]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,12 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     exported = web.export(tmp_path_factory.mktemp("web"))[0]
     with web.WebServer(port=0) as server:
         yield {"http": server.url, "file": exported.as_uri()}
+
+
+@pytest.fixture
+def opened(browser: Browser, addresses: dict[str, str]) -> Open:
+    """Return a function that opens the page, over http unless a scheme is given."""
+    return lambda scheme="http", **options: Visit(browser, addresses[scheme], **options)
 
 
 class Visit:
@@ -150,10 +157,8 @@ PIXELS = """side => {
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
-def test_a_clip_plays_through_the_worklet(
-    browser: Browser, addresses: dict[str, str], scheme: str
-) -> None:
-    visit = Visit(browser, addresses[scheme])
+def test_a_clip_plays_through_the_worklet(opened: Open, scheme: str) -> None:
+    visit = opened(scheme)
     visit.slide("share", 20)
     visit.start()
     visit.settled("Playing: Music")
@@ -216,8 +221,8 @@ def heard(visit: Visit) -> Any:
     return newest
 
 
-def test_the_keys_choose_what_is_heard(browser: Browser, addresses: dict[str, str]) -> None:
-    visit = Visit(browser, addresses["http"], before=LISTEN)
+def test_the_keys_choose_what_is_heard(opened: Open) -> None:
+    visit = opened(before=LISTEN)
     visit.slide("share", 30)
     visit.slide("packet", 3)  # 20 ms
     visit.page.wait_for_selector("#start:enabled")
@@ -238,8 +243,8 @@ def test_the_keys_choose_what_is_heard(browser: Browser, addresses: dict[str, st
     visit.close()
 
 
-def test_sliders_take_effect_while_it_plays(browser: Browser, addresses: dict[str, str]) -> None:
-    visit = Visit(browser, addresses["http"])
+def test_sliders_take_effect_while_it_plays(opened: Open) -> None:
+    visit = opened()
     visit.slide("share", 0)
     visit.start()
     visit.played(60)
@@ -267,8 +272,8 @@ def test_sliders_take_effect_while_it_plays(browser: Browser, addresses: dict[st
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
-def test_the_microphone_plays(browser: Browser, addresses: dict[str, str], scheme: str) -> None:
-    visit = Visit(browser, addresses[scheme], before=LISTEN)
+def test_the_microphone_plays(opened: Open, scheme: str) -> None:
+    visit = opened(scheme, before=LISTEN)
     visit.choose("source", "microphone")
     visit.page.wait_for_selector("#with-microphone:visible")
     visit.start()
@@ -280,14 +285,12 @@ def test_the_microphone_plays(browser: Browser, addresses: dict[str, str], schem
     visit.close()
 
 
-def test_a_file_is_chosen_and_another_dropped(
-    browser: Browser, addresses: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_file_is_chosen_and_another_dropped(opened: Open, tmp_path: Path) -> None:
     chosen, dropped = tmp_path / "two.wav", tmp_path / "one.flac"
     stereo = np.stack([tones(c, 44_100, 44_100) for c in range(2)], axis=-1)
     soundfile.write(chosen, stereo, 44_100)
     soundfile.write(dropped, tones(1, 16_000, 16_000), 16_000)
-    visit = Visit(browser, addresses["file"])
+    visit = opened("file")
     visit.choose("source", "file")
     visit.page.set_input_files("#file", chosen)
     visit.settled("two.wav")
@@ -327,9 +330,9 @@ def in_worker(script: str) -> str:
 
 
 def test_the_network_is_fetched_when_asked_and_serves_speech(
-    browser: Browser, addresses: dict[str, str]
+    opened: Open, addresses: dict[str, str]
 ) -> None:
-    visit = Visit(browser, addresses["http"], before=in_worker(QUICK))
+    visit = opened(before=in_worker(QUICK))
     visit.choose("source", "speech")
     visit.slide("share", 30)
     visit.start()
@@ -349,9 +352,9 @@ def test_the_network_is_fetched_when_asked_and_serves_speech(
 
 
 def test_music_and_bridges_have_networks_of_their_own(
-    browser: Browser, addresses: dict[str, str]
+    opened: Open, addresses: dict[str, str]
 ) -> None:
-    visit = Visit(browser, addresses["http"], before=in_worker(QUICK))
+    visit = opened(before=in_worker(QUICK))
     visit.slide("share", 30)
     visit.slide("burst", 3)
     visit.page.check("#network-music")
@@ -375,10 +378,8 @@ def test_music_and_bridges_have_networks_of_their_own(
     visit.close(requests=3)
 
 
-def test_what_a_loss_would_play_is_made_ahead_when_asked(
-    browser: Browser, addresses: dict[str, str]
-) -> None:
-    visit = Visit(browser, addresses["http"], before=in_worker(QUICK))
+def test_what_a_loss_would_play_is_made_ahead_when_asked(opened: Open) -> None:
+    visit = opened(before=in_worker(QUICK))
     visit.start()
     visit.serves("ahead", 20)
     visit.page.click("summary")
@@ -402,9 +403,9 @@ window.AudioContext = class extends Own {
 
 
 def test_below_16_khz_the_narrowband_network_is_fetched(
-    browser: Browser, addresses: dict[str, str]
+    opened: Open, addresses: dict[str, str]
 ) -> None:
-    visit = Visit(browser, addresses["http"], before=in_worker(QUICK) + NARROW)
+    visit = opened(before=in_worker(QUICK) + NARROW)
     visit.choose("source", "speech")
     visit.slide("share", 30)
     visit.page.check("#network-speech")
@@ -417,10 +418,8 @@ def test_below_16_khz_the_narrowband_network_is_fetched(
     visit.close(requests=2)
 
 
-def test_a_network_that_is_too_slow_for_the_packets_does_not_serve(
-    browser: Browser, addresses: dict[str, str]
-) -> None:
-    visit = Visit(browser, addresses["http"])
+def test_a_network_that_is_too_slow_for_the_packets_does_not_serve(opened: Open) -> None:
+    visit = opened()
     visit.choose("source", "speech")
     visit.slide("packet", 0)  # 2.5 ms
     visit.page.check("#network-speech")
@@ -431,12 +430,8 @@ def test_a_network_that_is_too_slow_for_the_packets_does_not_serve(
     visit.close(requests=2)
 
 
-def test_a_network_that_cannot_be_fetched_is_said_and_prediction_plays(
-    browser: Browser, addresses: dict[str, str]
-) -> None:
-    visit = Visit(
-        browser, addresses["http"], before="window.fetch = async () => new Response('no')"
-    )
+def test_a_network_that_cannot_be_fetched_is_said_and_prediction_plays(opened: Open) -> None:
+    visit = opened(before="window.fetch = async () => new Response('no')")
     visit.page.check("#network-speech")
     visit.page.click("#start:enabled")
     assert "The network cannot be fetched" in visit.trouble()
@@ -446,10 +441,8 @@ def test_a_network_that_cannot_be_fetched_is_said_and_prediction_plays(
     visit.close()
 
 
-def test_a_page_from_a_disk_says_that_it_fetches_nothing(
-    browser: Browser, addresses: dict[str, str]
-) -> None:
-    visit = Visit(browser, addresses["file"])
+def test_a_page_from_a_disk_says_that_it_fetches_nothing(opened: Open) -> None:
+    visit = opened("file")
     for use in ("speech", "music", "bridges"):
         visit.page.wait_for_selector(f"#network-{use}:disabled")
     assert "over http alone" in visit.text("#networks-said")
@@ -459,10 +452,8 @@ def test_a_page_from_a_disk_says_that_it_fetches_nothing(
 # ---- what is saved, and the module ---------------------------------------------------------------
 
 
-def test_what_was_heard_is_saved_as_a_wav_file(
-    browser: Browser, addresses: dict[str, str], tmp_path: Path
-) -> None:
-    visit = Visit(browser, addresses["http"])
+def test_what_was_heard_is_saved_as_a_wav_file(opened: Open, tmp_path: Path) -> None:
+    visit = opened()
     visit.slide("share", 0)
     assert visit.page.is_disabled("#save")
     visit.start()
@@ -506,11 +497,9 @@ def test_the_modules_example_conceals_what_a_codec_lost(
 
 @pytest.mark.realtime
 @pytest.mark.parametrize("source", ["speech", "music"])
-def test_the_audio_thread_only_copies(
-    browser: Browser, addresses: dict[str, str], source: str
-) -> None:
+def test_the_audio_thread_only_copies(opened: Open, browser: Browser, source: str) -> None:
     """A call for 128 samples has 2.7 ms; a lost packet takes longer."""
-    visit = Visit(browser, addresses["http"], before=in_worker(QUICK))
+    visit = opened(before=in_worker(QUICK))
     visit.choose("source", source)
     visit.slide("share", 20)
     visit.page.check(f"#network-{source}")
@@ -530,12 +519,10 @@ def test_the_audio_thread_only_copies(
 # ---- what goes wrong -----------------------------------------------------------------------------
 
 
-def test_a_file_that_is_no_sound_is_named(
-    browser: Browser, addresses: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_file_that_is_no_sound_is_named(opened: Open, tmp_path: Path) -> None:
     wrong = tmp_path / "letter.wav"
     wrong.write_text("Dear reader")
-    visit = Visit(browser, addresses["http"])
+    visit = opened()
     visit.page.set_input_files("#file", wrong)
     assert "letter.wav cannot be decoded" in visit.trouble()
     visit.settled("Stopped")
@@ -545,8 +532,8 @@ def test_a_file_that_is_no_sound_is_named(
     visit.close()
 
 
-def test_no_file_at_all_is_said(browser: Browser, addresses: dict[str, str]) -> None:
-    visit = Visit(browser, addresses["http"])
+def test_no_file_at_all_is_said(opened: Open) -> None:
+    visit = opened()
     visit.choose("source", "file")
     visit.page.click("#start:enabled")
     assert "Choose an audio file first" in visit.trouble()
@@ -591,21 +578,17 @@ def test_a_refused_microphone_is_said(playwright: Any, addresses: dict[str, str]
         ),
     ],
 )
-def test_what_the_browser_lacks_is_said(
-    browser: Browser, addresses: dict[str, str], before: str, said: str
-) -> None:
-    visit = Visit(browser, addresses["http"], before=before)
+def test_what_the_browser_lacks_is_said(opened: Open, before: str, said: str) -> None:
+    visit = opened(before=before)
     visit.choose("source", "microphone")
     visit.page.click("#start:enabled")
     assert said in visit.trouble()
     visit.close()
 
 
-def test_an_engine_that_stops_is_said_and_can_be_started_again(
-    browser: Browser, addresses: dict[str, str]
-) -> None:
+def test_an_engine_that_stops_is_said_and_can_be_started_again(opened: Open) -> None:
     stops = in_worker("setTimeout(() => { throw new Error('no') }, 5000)")
-    visit = Visit(browser, addresses["http"], before=stops)
+    visit = opened(before=stops)
     visit.start()
     assert "The engine stopped. Start it again. (Uncaught Error: no)" in visit.trouble()
     visit.settled("Stopped")
@@ -614,11 +597,9 @@ def test_an_engine_that_stops_is_said_and_can_be_started_again(
     visit.close()
 
 
-def test_a_browser_without_webassembly_cannot_start(
-    browser: Browser, addresses: dict[str, str]
-) -> None:
+def test_a_browser_without_webassembly_cannot_start(opened: Open) -> None:
     before = "WebAssembly.compile = async () => { throw new WebAssembly.CompileError('SIMD') }"
-    visit = Visit(browser, addresses["http"], before=before)
+    visit = opened(before=before)
     assert "needs WebAssembly with SIMD" in visit.trouble()
     assert visit.page.is_disabled("#start")
     visit.close()
@@ -629,10 +610,8 @@ def test_a_browser_without_webassembly_cannot_start(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_the_page_fits_and_can_be_read(
-    browser: Browser, addresses: dict[str, str], size: dict[str, int], scheme: str
-) -> None:
-    visit = Visit(browser, addresses["http"], viewport=size, color_scheme=scheme)
+def test_the_page_fits_and_can_be_read(opened: Open, size: dict[str, int], scheme: str) -> None:
+    visit = opened(viewport=size, color_scheme=scheme)
     visit.page.click("summary")
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     small = visit.page.evaluate(
@@ -667,10 +646,8 @@ def test_the_page_fits_and_can_be_read(
     visit.close()
 
 
-def test_every_control_has_a_name_and_can_be_reached_by_keyboard(
-    browser: Browser, addresses: dict[str, str]
-) -> None:
-    visit = Visit(browser, addresses["http"])
+def test_every_control_has_a_name_and_can_be_reached_by_keyboard(opened: Open) -> None:
+    visit = opened()
     visit.page.wait_for_selector("#start:enabled")
     visit.page.evaluate("document.querySelector('details').open = true")
     reached = []
@@ -712,10 +689,8 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(
     visit.close()
 
 
-def test_a_reader_who_prefers_little_motion_sees_a_picture_that_stands(
-    browser: Browser, addresses: dict[str, str]
-) -> None:
-    visit = Visit(browser, addresses["http"], reduced_motion="reduce")
+def test_a_reader_who_prefers_little_motion_sees_a_picture_that_stands(opened: Open) -> None:
+    visit = opened(reduced_motion="reduce")
     visit.start()
     visit.played(20)
     column = f"({PIXELS})('in').map(row => row[5].join())"
