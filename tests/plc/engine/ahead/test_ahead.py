@@ -154,8 +154,18 @@ def _unprepared(signal: NDArray[np.float32], trace: Trace) -> NDArray[Any]:
 
 
 SIGNAL = tones(3, RATE, 60 * PACKET)
+PACKETS = SIGNAL.reshape(-1, PACKET, 1)
 TRACE = np.zeros(60, np.bool_)
 TRACE[[20, 21, 22, 35, 50, 51]] = True
+
+
+def _heard(packets: int, method: str = "ar") -> Concealer:
+    """Return a stream that received so many packets, and prepared after each."""
+    concealer = Concealer(RATE, 1, PACKET, method=method, prepare="always")
+    for packet in PACKETS[:packets]:
+        concealer.push(packet)
+        _settle(concealer)
+    return concealer
 
 
 def test_what_is_not_ready_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,15 +182,11 @@ def test_what_is_not_ready_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_comes_while_the_one_before_is_made_is_not_begun() -> None:
-    concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="always")
-    packets = SIGNAL.reshape(-1, PACKET, 1)
-    for packet in packets[:19]:
-        concealer.push(packet)
-        _settle(concealer)
+    concealer = _heard(19)
     with _ahead(concealer).second:
-        concealer.push(packets[19])
+        concealer.push(PACKETS[19])
         concealer.push(None)
-    concealer.push(packets[21])
+    concealer.push(PACKETS[21])
     _settle(concealer)
     concealer.push(None)
     assert _reasons(concealer) == {"stale_behind": 1}
@@ -345,11 +351,7 @@ def test_the_statistics_and_the_description_say_what_was_ready() -> None:
 
 
 def test_silence_is_not_prepared() -> None:
-    concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="always")
-    packets = SIGNAL.reshape(-1, PACKET, 1)
-    for packet in packets[:10]:
-        concealer.push(packet)
-        _settle(concealer)
+    concealer = _heard(10)
     asked = concealer.stats.ahead.preparations
     assert asked == 10
     for _ in range(100):
@@ -363,18 +365,14 @@ def test_silence_is_not_prepared() -> None:
     assert numbers[layout.BURST_MS] == 0.2
     top = concealer.describe()["ladders"]["steady"][0]
     assert not concealer.stats.rung_samples.get(top["rung"], 0)
-    concealer.push(packets[0])
+    concealer.push(PACKETS[0])
     assert numbers[layout.LIMIT_MS] == concealer.config.time_limit_ms
     assert concealer.stats.ahead.preparations == asked + behind + 1
     concealer.close()
 
 
 def test_in_a_hurry_it_plays_what_is_ready() -> None:
-    concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="always")
-    packets = SIGNAL.reshape(-1, PACKET, 1)
-    for packet in packets[:20]:
-        concealer.push(packet)
-        _settle(concealer)
+    concealer = _heard(20)
     concealer.hurry(1e-6)
     concealer.push(None)
     assert concealer.stats.ahead.concealed_prepared == 1
@@ -384,12 +382,8 @@ def test_in_a_hurry_it_plays_what_is_ready() -> None:
 
 
 def test_a_gap_that_begins_inside_a_packet_is_not_prepared() -> None:
-    concealer = Concealer(RATE, 1, PACKET, prepare="always")
-    packets = SIGNAL.reshape(-1, PACKET, 1)
-    for packet in packets[:20]:
-        concealer.push(packet)
-        _settle(concealer)
-    concealer.push(packets[20], missing=[(60, PACKET)])
+    concealer = _heard(20, method="auto")
+    concealer.push(PACKETS[20], missing=[(60, PACKET)])
     _settle(concealer)
     concealer.push(None)
     assert concealer.stats.ahead.concealed_prepared == 0
@@ -398,10 +392,7 @@ def test_a_gap_that_begins_inside_a_packet_is_not_prepared() -> None:
 
 
 def test_what_was_made_of_other_inputs_is_counted_once_for_each_packet() -> None:
-    concealer = Concealer(RATE, 1, PACKET, method="ar", prepare="always")
-    for packet in SIGNAL.reshape(-1, PACKET, 1)[:20]:
-        concealer.push(packet)
-        _settle(concealer)
+    concealer = _heard(20)
     concealer._block[layout.EPOCH] += 1
     for _ in range(3):
         concealer.push(None)

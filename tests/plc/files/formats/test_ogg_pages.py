@@ -63,6 +63,15 @@ HARMS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+def recorded(
+    folder: Path, suffix: str, rate: int, channels: int
+) -> tuple[Path, list[tuple[int, int]], NDArray[np.float32]]:
+    """Return a file, the places of its pages, and its samples."""
+    path = folder / f"a{suffix}"
+    pages = written(path, rate, channels)
+    return path, pages, read_audio(path)[0]
+
+
 def harm(path: Path, pages: list[tuple[int, int]], how: str, places: tuple[int, ...]) -> None:
     content = path.read_bytes()
     for start, stop in sorted((pages[k] for k in places), reverse=True):
@@ -98,10 +107,8 @@ def test_a_page_that_is_damaged_or_absent_is_nan_and_all_else_as_it_was(
     places: tuple[int, ...],
     notices: list[str],
 ) -> None:
-    path = tmp_path / f"a{suffix}"
-    pages = written(path, rate, channels)
+    path, pages, truth = recorded(tmp_path, suffix, rate, channels)
     assert len(pages) > 4
-    truth = read_audio(path)[0]
     assert ogg_pages.mend(path) is None
     harm(path, pages, how, places)
     check(path, truth, places)
@@ -229,9 +236,7 @@ def test_what_is_missing_is_found_and_filled(tmp_path: Path) -> None:
 def test_places_apart_are_gaps_of_their_own(
     tmp_path: Path, suffix: str, rate: int, channels: int, notices: list[str]
 ) -> None:
-    path = tmp_path / f"a{suffix}"
-    pages = written(path, rate, channels)
-    truth = read_audio(path)[0]
+    path, pages, truth = recorded(tmp_path, suffix, rate, channels)
     places = (1, 3)
     harm(path, pages, "zeros", places)
     check(path, truth, places)
@@ -242,9 +247,7 @@ def test_places_apart_are_gaps_of_their_own(
 def test_a_damaged_last_page_but_one_keeps_the_end(
     tmp_path: Path, suffix: str, rate: int, channels: int
 ) -> None:
-    path = tmp_path / f"a{suffix}"
-    pages = written(path, rate, channels)
-    truth = read_audio(path)[0]
+    path, pages, truth = recorded(tmp_path, suffix, rate, channels)
     harm(path, pages, "zeros", (len(pages) - 2,))
     check(path, truth, (0,))
 
@@ -254,9 +257,7 @@ def test_a_damaged_last_page_but_one_keeps_the_end(
 def test_a_file_without_its_end_is_read_as_far_as_it_goes(
     tmp_path: Path, suffix: str, rate: int, channels: int, cut: str, notices: list[str]
 ) -> None:
-    path = tmp_path / f"a{suffix}"
-    pages = written(path, rate, channels)
-    truth = read_audio(path)[0]
+    path, pages, truth = recorded(tmp_path, suffix, rate, channels)
     start, stop = pages[-2]
     end = start if cut == "between pages" else (start + stop) // 2
     path.write_bytes(path.read_bytes()[:end])
@@ -272,9 +273,7 @@ def test_a_file_without_its_end_is_read_as_far_as_it_goes(
 def test_pages_that_were_numbered_anew_are_judged_by_their_positions(
     tmp_path: Path, suffix: str, rate: int, channels: int
 ) -> None:
-    path = tmp_path / f"a{suffix}"
-    written(path, rate, channels)
-    truth = read_audio(path)[0]
+    path, _, truth = recorded(tmp_path, suffix, rate, channels)
     pages = ogg_pages._intact(path.read_bytes())
     left = [page for k, page in enumerate(pages) if k not in (4, 5)]
     data = b"".join(page._replace(number=k).packed() for k, page in enumerate(left))
@@ -286,9 +285,7 @@ def test_pages_that_were_numbered_anew_are_judged_by_their_positions(
 def test_a_recording_of_a_running_stream_begins_where_it_begins(
     tmp_path: Path, suffix: str, rate: int, channels: int, notices: list[str]
 ) -> None:
-    path = tmp_path / f"a{suffix}"
-    written(path, rate, channels)
-    truth = read_audio(path)[0]
+    path, _, truth = recorded(tmp_path, suffix, rate, channels)
     pages = ogg_pages._intact(path.read_bytes())
     for page in pages[2:]:
         assert page.position > 0
@@ -309,9 +306,7 @@ def test_a_recording_of_a_running_stream_begins_where_it_begins(
 def test_damaged_tags_keep_no_sound_from_being_read(
     tmp_path: Path, suffix: str, rate: int, channels: int
 ) -> None:
-    path = tmp_path / f"a{suffix}"
-    written(path, rate, channels)
-    truth = read_audio(path)[0]
+    path, _, truth = recorded(tmp_path, suffix, rate, channels)
     harm(path, pages_of(path.read_bytes()), "a bit in the samples", (1,))
     np.testing.assert_array_equal(read_audio(path)[0], truth)
 
