@@ -77,22 +77,12 @@ def fault_of(line: str) -> str:
     return ""
 
 
-def test_commands_that_pages_name_are_there() -> None:
-    found = {
-        f"{page.relative_to(ROOT)}: {line}": fault
-        for page in DOCUMENTS
-        if page not in FORMER
-        for line in lines_of(page.read_text("utf-8"))
-        if (fault := fault_of(line))
-    }
-    assert found == {}
-
-
-def test_commands_that_docstrings_name_are_there() -> None:
+def test_commands_that_pages_and_docstrings_name_are_there() -> None:
+    pages = [(page, lines_of) for page in DOCUMENTS if page not in FORMER]
     found = {
         f"{path.relative_to(ROOT)}: {line}": fault
-        for path in SOURCES
-        for line in lines_of_docstrings(path.read_text("utf-8"))
+        for path, lines in [*pages, *((path, lines_of_docstrings) for path in SOURCES)]
+        for line in lines(path.read_text("utf-8"))
         if (fault := fault_of(line))
     }
     assert found == {}

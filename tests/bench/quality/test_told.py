@@ -47,6 +47,7 @@ def test_a_voice_is_told_from_tones(tmp_path: Path) -> None:
 
 def test_bursts_that_begin_early_do_not_count(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "clip.wav", tones(4, RATE, round(FIRST_S * RATE)), RATE)
-    told = score_clip(*find_named_clips([tmp_path]), [Condition(loss=0.4)], RATE)
+    (clip,) = find_named_clips([tmp_path])
+    told = score_clip(clip, [Condition(loss=0.4)], RATE)
     assert told[0].bursts == 0
     assert len(told_table(told).rows) == 0

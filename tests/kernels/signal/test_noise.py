@@ -19,6 +19,11 @@ from tests.signals import noise, sine, tones
 SAMPLE_RATE = 16_000
 
 
+@pytest.fixture
+def state() -> NoiseState:
+    return noise_state(SAMPLE_RATE, 0)
+
+
 def listen(state: NoiseState, signal: NDArray[np.float32]) -> None:
     for frame in signal[: signal.size // state.frame.size * state.frame.size].reshape(
         -1, state.frame.size
@@ -34,8 +39,7 @@ def speak(state: NoiseState, halves: int) -> NDArray[np.float32]:
     return out.ravel()[state.tail.size :]
 
 
-def test_the_floor_of_white_noise_is_its_power() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_the_floor_of_white_noise_is_its_power(state: NoiseState) -> None:
     floors = []
     for seed in range(20):
         listen(state, noise(seed, 3 * SAMPLE_RATE))
@@ -44,8 +48,7 @@ def test_the_floor_of_white_noise_is_its_power() -> None:
     assert abs(10 * np.log10(np.mean(floors) / true_power)) < 0.5
 
 
-def test_the_floor_lies_under_what_comes_and_goes() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_the_floor_lies_under_what_comes_and_goes(state: NoiseState) -> None:
     signal = noise(1, 6 * SAMPLE_RATE, 0.01)
     for begin in range(0, signal.size, SAMPLE_RATE):
         signal[begin : begin + SAMPLE_RATE // 2] += tones(3, SAMPLE_RATE, SAMPLE_RATE // 2, 0.3)
@@ -54,8 +57,7 @@ def test_the_floor_lies_under_what_comes_and_goes() -> None:
     assert abs(10 * np.log10(np.median(state.levels[FLOOR][2:-2]) / true_power)) < 2.0
 
 
-def test_pauses_of_a_fifth_of_a_second_show_the_background() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_pauses_of_a_fifth_of_a_second_show_the_background(state: NoiseState) -> None:
     signal = noise(1, 4 * SAMPLE_RATE, 0.001)
     talk, pause = round(0.4 * SAMPLE_RATE), round(0.2 * SAMPLE_RATE)
     for k, begin in enumerate(range(0, signal.size, talk + pause)):
@@ -65,8 +67,7 @@ def test_pauses_of_a_fifth_of_a_second_show_the_background() -> None:
     assert abs(20 * np.log10(np.std(speak(state, 300)) / 0.001)) < 4.0
 
 
-def test_the_floor_follows_a_background_that_gets_louder() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_the_floor_follows_a_background_that_gets_louder(state: NoiseState) -> None:
     listen(state, noise(1, 3 * SAMPLE_RATE, 0.001))
     seconds = (SUBWINDOWS + 1) * SUBWINDOW_FRAMES * 0.02
     listen(state, noise(2, int((seconds + 0.5) * SAMPLE_RATE), 0.1))
@@ -74,8 +75,7 @@ def test_the_floor_follows_a_background_that_gets_louder() -> None:
     assert abs(10 * np.log10(state.levels[FLOOR][2:-2].mean() / true_power)) < 1.5
 
 
-def test_comfort_noise_has_the_level_and_the_spectrum_of_the_background() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_comfort_noise_has_the_level_and_the_spectrum_of_the_background(state: NoiseState) -> None:
     coloured = lfilter([1.0], [1.0, -0.9], noise(4, 60 * SAMPLE_RATE, 0.01)).astype(np.float32)
     listen(state, coloured)
     made = speak(state, 2000)
@@ -86,8 +86,7 @@ def test_comfort_noise_has_the_level_and_the_spectrum_of_the_background() -> Non
     assert np.std(error_db) < 1.0
 
 
-def test_a_tone_held_for_long_does_not_come_back_as_noise() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_a_tone_held_for_long_does_not_come_back_as_noise(state: NoiseState) -> None:
     listen(state, sine(440.0, SAMPLE_RATE, 6 * SAMPLE_RATE) + noise(1, 6 * SAMPLE_RATE, 0.001))
     level = np.std(speak(state, 500))
     assert level < 0.001
@@ -108,8 +107,7 @@ def test_sustained_music_is_not_taken_for_background(f0_hz: tuple[float, ...]) -
     assert np.std(speak(state, 500)) < 0.05 * np.std(signal)
 
 
-def test_comfort_noise_of_silence_is_silent() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_comfort_noise_of_silence_is_silent(state: NoiseState) -> None:
     listen(state, np.zeros(3 * SAMPLE_RATE, np.float32))
     assert not speak(state, 20).any()
 
@@ -128,8 +126,7 @@ def test_the_same_seed_gives_the_same_noise() -> None:
     assert abs(np.corrcoef(made[0], made[2])[0, 1]) < 0.1
 
 
-def test_a_frame_with_nan_is_survived() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_a_frame_with_nan_is_survived(state: NoiseState) -> None:
     listen(state, np.full(SAMPLE_RATE, np.nan, np.float32))
     assert state.counts[2] == SAMPLE_RATE // state.frame.size
 
@@ -153,8 +150,7 @@ def test_a_frame_is_even_and_20_ms(sample_rate: int) -> None:
     assert abs(1000 * n / sample_rate - 20) < 0.2
 
 
-def test_recent_levels_are_those_of_noise_without_tones() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_recent_levels_are_those_of_noise_without_tones(state: NoiseState) -> None:
     found = []
     levels = np.zeros(state.spectrum.size, np.float32)
     for seed in range(20):
@@ -166,8 +162,7 @@ def test_recent_levels_are_those_of_noise_without_tones() -> None:
     assert abs(db[10:-10].mean()) < 0.7
 
 
-def test_recent_levels_forget_within_a_quarter_of_a_second() -> None:
-    state = noise_state(SAMPLE_RATE, 0)
+def test_recent_levels_forget_within_a_quarter_of_a_second(state: NoiseState) -> None:
     levels = np.zeros(state.spectrum.size, np.float32)
     listen(state, noise(1, SAMPLE_RATE, 0.1))
     listen(state, noise(2, SAMPLE_RATE // 4, 0.001))

@@ -159,7 +159,7 @@ TRACE = np.zeros(60, np.bool_)
 TRACE[[20, 21, 22, 35, 50, 51]] = True
 
 
-def _heard(packets: int, method: str = "ar") -> Concealer:
+def _heard(packets: int, method: Any = "ar") -> Concealer:
     """Return a stream that received so many packets, and prepared after each."""
     concealer = Concealer(RATE, 1, PACKET, method=method, prepare="always")
     for packet in PACKETS[:packets]:

@@ -31,13 +31,20 @@ def test_linear_samples_pass_bit_for_bit(
     assert codec.encode(samples) == payload[: n * width * channels]
 
 
-def test_l16_is_big_endian_and_clips() -> None:
-    codec = L16(48_000, 1)
-    samples = codec.decode(bytes([0x40, 0x00, 0x80, 0x00]))
+@pytest.mark.parametrize(
+    ("kind", "sent", "loudest"),
+    [(L16, "4000 8000 ffff", "7fff 8000"), (L24, "400000 800000 ffffff", "7fffff 800000")],
+)
+def test_samples_of_linear_pcm_are_big_endian_and_clipped(
+    kind: type[L16 | L24], sent: str, loudest: str
+) -> None:
+    codec = kind(48_000, 1)
+    samples = codec.decode(bytes.fromhex(sent))
     assert samples is not None
-    assert samples.ravel().tolist() == [0.5, -1.0]
+    least = 2.0**-15 if kind is L16 else 2.0**-23
+    assert samples.ravel().tolist() == [0.5, -1.0, -least]
     loud = np.array([[2.0], [-2.0]], np.float32)
-    assert codec.encode(loud) == bytes([0x7F, 0xFF, 0x80, 0x00])
+    assert codec.encode(loud) == bytes.fromhex(loudest)
 
 
 def test_l16_rounds_samples_and_rows_alike() -> None:
@@ -47,15 +54,6 @@ def test_l16_rounds_samples_and_rows_alike() -> None:
     codec = L16(48_000, 2)
     assert codec.encode(samples) == rounded.tobytes()
     assert codec.encode(np.ascontiguousarray(samples.T).T) == rounded.tobytes()
-
-
-def test_l24_is_big_endian_and_clips() -> None:
-    codec = L24(48_000, 1)
-    samples = codec.decode(bytes([0x40, 0x00, 0x00, 0x80, 0x00, 0x00, 0xFF, 0xFF, 0xFF]))
-    assert samples is not None
-    assert samples.ravel().tolist() == [0.5, -1.0, -(2.0**-23)]
-    loud = np.array([[2.0], [-2.0]], np.float32)
-    assert codec.encode(loud) == bytes([0x7F, 0xFF, 0xFF, 0x80, 0x00, 0x00])
 
 
 def test_static_payload_types_are_those_of_the_profile() -> None:
