@@ -7,14 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from plc_training.tasks.bridge import BridgeTask
+from plc_training.tasks.causal import CausalTask
+from plc_training.tasks.inpaint import InpaintTask
 from tests.training.answer import Answer
 from tests.training.tasks import test_bridge, test_causal, test_inpaint
 
-# Each with the frames behind its gap.
-TASKS = {
-    test_bridge.BridgeTask: (test_bridge, 1),
-    test_causal.CausalTask: (test_causal, 0),
-    test_inpaint.InpaintTask: (test_inpaint, 4),
+# Each with its settings, and the frames behind its gap.
+TASKS: dict[Any, tuple[Any, int]] = {
+    BridgeTask: (test_bridge, 1),
+    CausalTask: (test_causal, 0),
+    InpaintTask: (test_inpaint, 4),
 }
 
 
