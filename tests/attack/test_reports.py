@@ -2,6 +2,7 @@
 
 import math
 import struct
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -148,44 +149,34 @@ def reported_to(made: Lane, now_s: float) -> Address:
     ids=["of another source", "cut short", "a head", "a length that lies"],
 )
 def test_what_is_no_report_of_the_sender_does_not_lead_ours_away(datagram: bytes) -> None:
-    made = lane()
-    try:
+    with closing(lane()) as made:
         assert reported_to(made, 1.0) == NEXT
         made.receive(len(made.ports) - 1, datagram, NEIGHBOUR, 1.1)
         assert reported_to(made, 2.0) == NEXT
         made.receive(len(made.ports) - 1, sender_report(), NEIGHBOUR, 2.1)
         assert reported_to(made, 3.0) == NEIGHBOUR
-    finally:
-        made.close()
 
 
 def test_reports_follow_a_stream_to_its_next_sender() -> None:
-    made = lane()
-    try:
+    with closing(lane()) as made:
         made.receive(len(made.ports) - 1, sender_report(), NEIGHBOUR, 0.5)
         speak(made, ("192.0.2.2", 5000), 60.0)
         assert made.stream.latch.source == ("192.0.2.2", 5000)
         assert reported_to(made, 61.0) == ("192.0.2.2", 5001)
-    finally:
-        made.close()
 
 
 def test_reports_of_strangers_are_refused() -> None:
-    made = lane()
-    try:
+    with closing(lane()) as made:
         assert made.stream.reports is not None
         for datagram in parts():
             made.receive(len(made.ports) - 1, datagram, ("192.0.2.9", 4001), 0.5)
         assert made.stream.stats.refused_datagrams == len(parts())
         assert made.stream.reports.stats.received == 0
         assert made.stream.reports.peer is None
-    finally:
-        made.close()
 
 
 def test_a_goodbye_in_anybodys_name_ends_no_stream() -> None:
-    made = lane()
-    try:
+    with closing(lane()) as made:
         for source in (SENDER, OTHER):
             goodbye = bytes(RtcpByePacket(sources=[source]))
             made.receive(len(made.ports) - 1, goodbye, ("192.0.2.9", 4001), 0.39)
@@ -198,8 +189,6 @@ def test_a_goodbye_in_anybodys_name_ends_no_stream() -> None:
         assert made.stream.latch.source == OWNER
         buffer = made.stream.playout.report()["jitter_buffer"]
         assert (buffer["packets_received"], buffer["source_changes"]) == (40, 0)
-    finally:
-        made.close()
 
 
 ENDLESS = {
@@ -243,13 +232,10 @@ def test_an_item_list_without_end_is_not_walked() -> None:
 
 @pytest.mark.parametrize("source", [NEXT, ("239.1.2.3", 9999), ("127.0.0.1", 9999)])
 def test_a_flood_of_reports_is_capped(source: Address) -> None:
-    made = lane()
-    try:
+    with closing(lane()) as made:
         assert made.stream.reports is not None
         for k in range(2000):
             made.receive(len(made.ports) - 1, sender_report(), source, 0.4 + 0.0005 * k)
         stats = made.stream.stats
         assert made.stream.reports.stats.received <= 200
         assert stats.capped_datagrams + stats.refused_datagrams >= 1800
-    finally:
-        made.close()

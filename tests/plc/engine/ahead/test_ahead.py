@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -119,12 +120,9 @@ def test_music_behind_speech_that_lasted_is_concealed_as_without_a_limit() -> No
 def _check_prepared(signal: NDArray[np.float32], trace: Trace, **settings: Any) -> None:
     """Check that a stream that prepares plays what one without a time limit does."""
     unlimited = Concealer(**settings, budget_ms=math.inf)
-    prepared = Concealer(**settings, prepare="always")
-    try:
+    with closing(Concealer(**settings, prepare="always")) as prepared:
         expected = _play(unlimited, signal, trace, wait=False)
         found = _play(prepared, signal, trace)
-    finally:
-        prepared.close()
     np.testing.assert_array_equal(found, expected)
     counted = prepared.stats.ahead
     assert counted.concealed_stale == 0

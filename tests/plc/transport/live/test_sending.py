@@ -80,8 +80,7 @@ def test_both_directions_use_one_port_and_are_played_and_sent(far: UdpPort) -> N
     ports = [device(backend), device(backend, is_input=False)]
     send = SendConfig(device="card", to=far.endpoint)
     config = replace(CONFIG, receiver=RECEIVER)
-    engine = LiveEngine(config, HERE, ports[1], None, send, ports[0])
-    try:
+    with closing(LiveEngine(config, HERE, ports[1], None, send, ports[0])) as engine:
         assert isinstance(engine.source, NetworkSource)
         here = engine.source.port.endpoint
         signal_ = tones(2, RATE, RATE)
@@ -102,8 +101,6 @@ def test_both_directions_use_one_port_and_are_played_and_sent(far: UdpPort) -> N
         assert f"100 packets to {far.endpoint}" in text_of(live)
         assert "the cards add 10 ms" in text_of(live)
         assert engine.report()["sent"]["packets_sent"] == 100
-    finally:
-        engine.close()
 
 
 def test_the_view_says_when_nothing_is_concealed() -> None:

@@ -136,13 +136,9 @@ def page() -> str:
     config = changed(
         RelayConfig(listen=Endpoint("127.0.0.1", 0), to=Endpoint("127.0.0.1", 9)), model="ar"
     )
-    relay = StreamRelay(config)
-    try:
-        with closing(Exporter("127.0.0.1:0")) as exporter:
-            exporter.add("a", lambda: relay_samples("a", relay))
-            status, _, text = exporter._page("")
-    finally:
-        relay.close()
+    with closing(StreamRelay(config)) as relay, closing(Exporter("127.0.0.1:0")) as exporter:
+        exporter.add("a", lambda: relay_samples("a", relay))
+        status, _, text = exporter._page("")
     assert status == 200
     return text.decode()
 

@@ -2,6 +2,7 @@
 
 import math
 import socket
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -158,8 +159,9 @@ def test_the_proxy_passes_datagrams_on_by_its_own_clock() -> None:
         receiver.bind(("127.0.0.1", 0))
         receiver.setblocking(False)
         to = Endpoint("127.0.0.1", receiver.getsockname()[1])
-        proxy = ImpairProxy(Endpoint("127.0.0.1", 0), to, Impairment(ImpairConfig(delay_ms=20)))
-        try:
+        with closing(
+            ImpairProxy(Endpoint("127.0.0.1", 0), to, Impairment(ImpairConfig(delay_ms=20)))
+        ) as proxy:
             for k in range(5):
                 sender.sendto(bytes([k]), ("127.0.0.1", proxy.ports[0].endpoint.port))
             step(proxy, 1.0)
@@ -170,5 +172,3 @@ def test_the_proxy_passes_datagrams_on_by_its_own_clock() -> None:
             step(proxy, 1.02)
             assert [receiver.recv(10)[0] for _ in range(5)] == list(range(5))
             assert proxy.done
-        finally:
-            proxy.close()
