@@ -39,13 +39,12 @@ def _morse(s: Studio, words: float, edge_ms: float = 0.0) -> Signal:
 def _dtmf(s: Studio, on_ms: float, off_ms: float) -> Signal:
     low, high = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
 
-    def digits() -> Iterator[Signal]:
-        while True:
-            pair = s.rng.choice(low), s.rng.choice(high)
-            yield 0.22 * (s.tone(pair[0], on_ms) + s.tone(pair[1], on_ms))
-            yield s.rest(off_ms)
+    def digits(_: int) -> Iterator[Signal]:
+        pair = s.rng.choice(low), s.rng.choice(high)
+        yield 0.22 * (s.tone(pair[0], on_ms) + s.tone(pair[1], on_ms))
+        yield s.rest(off_ms)
 
-    return s.joined(digits())
+    return s.again(digits)
 
 
 def _notes(
@@ -53,41 +52,32 @@ def _notes(
 ) -> Signal:
     """Return a melody of one length of notes and rests."""
 
-    def line() -> Iterator[Signal]:
-        number = 0
-        while True:
-            yield s.fade(s.harmonics(s.scale(number), note_ms), attack_ms, release_ms)
-            yield s.rest(rest_ms)
-            number += 1
+    def line(number: int) -> Iterator[Signal]:
+        yield s.fade(s.harmonics(s.scale(number), note_ms), attack_ms, release_ms)
+        yield s.rest(rest_ms)
 
-    return s.joined(line())
+    return s.again(line)
 
 
 def _played(s: Studio, release_ms: float, spread: float = 0.3) -> Signal:
     """Return a melody as somebody plays it: no two notes and rests of one length."""
 
-    def line() -> Iterator[Signal]:
-        number = 0
-        while True:
-            beats = s.rng.choice([1, 1, 2, 3])
-            note_ms = 150.0 * beats * (1 + spread * s.rng.uniform(-1, 1))
-            yield s.fade(s.harmonics(s.scale(number), note_ms), 4.0, release_ms)
-            yield s.rest(s.rng.choice([60, 120, 240]) * (1 + spread * s.rng.uniform(-1, 1)))
-            number += 1
+    def line(number: int) -> Iterator[Signal]:
+        beats = s.rng.choice([1, 1, 2, 3])
+        note_ms = 150.0 * beats * (1 + spread * s.rng.uniform(-1, 1))
+        yield s.fade(s.harmonics(s.scale(number), note_ms), 4.0, release_ms)
+        yield s.rest(s.rng.choice([60, 120, 240]) * (1 + spread * s.rng.uniform(-1, 1)))
 
-    return s.joined(line())
+    return s.again(line)
 
 
 def _chip(s: Studio, duty: float, step_ms: float = 110.0) -> Signal:
-    def line() -> Iterator[Signal]:
-        number = 0
-        while True:
-            on_ms = step_ms * s.rng.choice([0.5, 0.75, 1.0])
-            yield 0.25 * s.square(s.scale(number), on_ms, duty)
-            yield s.rest(step_ms - on_ms)
-            number += 1
+    def line(number: int) -> Iterator[Signal]:
+        on_ms = step_ms * s.rng.choice([0.5, 0.75, 1.0])
+        yield 0.25 * s.square(s.scale(number), on_ms, duty)
+        yield s.rest(step_ms - on_ms)
 
-    return s.joined(line())
+    return s.again(line)
 
 
 def _phrases(s: Studio, rest_ms: float, fade_ms: float, lengths: tuple[float, ...]) -> Signal:
@@ -116,19 +106,18 @@ def _two_squares(s: Studio, hertz: float, cents: float) -> Signal:
 def _lead(s: Studio, duty: float, cents: float, cutoff_hz: float, rest_ms: float = 0.0) -> Signal:
     """Return notes of a synthesizer: two pulse waves, or saws, through a filter of one pole."""
 
-    def line() -> Iterator[Signal]:
-        while True:
-            ms, hertz = s.rng.choice([250.0, 500.0]), 110.0 * 2 ** (s.rng.integers(36) / 12)
-            both = [
-                s.square(each, ms, duty) if duty else 2.0 * ((s.time(ms) * each) % 1.0) - 1.0
-                for each in (hertz, hertz * 2 ** (cents / 1200))
-            ]
-            yield s.fade(0.2 * (both[0] + both[1]), 4.0, s.rng.choice([3.0, 30.0]))
-            yield s.rest(s.rng.choice([0.0, rest_ms]))
+    def line(_: int) -> Iterator[Signal]:
+        ms, hertz = s.rng.choice([250.0, 500.0]), 110.0 * 2 ** (s.rng.integers(36) / 12)
+        both = [
+            s.square(each, ms, duty) if duty else 2.0 * ((s.time(ms) * each) % 1.0) - 1.0
+            for each in (hertz, hertz * 2 ** (cents / 1200))
+        ]
+        yield s.fade(0.2 * (both[0] + both[1]), 4.0, s.rng.choice([3.0, 30.0]))
+        yield s.rest(s.rng.choice([0.0, rest_ms]))
 
     place = np.arange(s.of(4.0))
     taps = np.exp(-2 * np.pi * cutoff_hz / s.rate * place)
-    made: Signal = np.convolve(s.joined(line()), taps / taps.sum())[: s.samples]
+    made: Signal = np.convolve(s.again(line), taps / taps.sum())[: s.samples]
     return made
 
 
@@ -208,21 +197,19 @@ def _response(s: Studio) -> Signal:
 def _cadence(s: Studio, sound: Signal, pattern_ms: tuple[float, ...]) -> Signal:
     """Return a sound switched on and off by turns."""
 
-    def key() -> Iterator[Signal]:
-        while True:
-            for number, ms in enumerate(pattern_ms):
-                yield np.full(s.of(ms), float(number % 2 == 0))
+    def key(_: int) -> Iterator[Signal]:
+        for number, ms in enumerate(pattern_ms):
+            yield np.full(s.of(ms), float(number % 2 == 0))
 
-    return sound * s.joined(key())
+    return sound * s.again(key)
 
 
 def _bursts(s: Studio, on_ms: tuple[float, float], off_ms: tuple[float, float]) -> Signal:
-    def line() -> Iterator[Signal]:
-        while True:
-            yield 0.4 * s.tone(s.rng.choice([500.0, 1000.0, 2000.0]), s.rng.uniform(*on_ms))
-            yield s.rest(s.rng.uniform(*off_ms))
+    def line(_: int) -> Iterator[Signal]:
+        yield 0.4 * s.tone(s.rng.choice([500.0, 1000.0, 2000.0]), s.rng.uniform(*on_ms))
+        yield s.rest(s.rng.uniform(*off_ms))
 
-    return s.joined(line())
+    return s.again(line)
 
 
 def _pulses(s: Studio, hertz: float) -> Signal:
@@ -248,28 +235,26 @@ def _bouncing(s: Studio) -> Signal:
 def _radio(s: Studio) -> Signal:
     """Return push-to-talk: speech with noise, a squelch tail, and nothing."""
 
-    def parts() -> Iterator[Signal]:
-        while True:
-            ms = s.rng.uniform(500.0, 1600.0)
-            said = s.speech(s.rest, (20.0, 120.0))[: s.of(ms)]
-            yield said + s.noise(ms, 0.01)[: said.size]
-            yield s.noise(s.rng.uniform(60.0, 150.0), 0.2)
-            yield s.rest(s.rng.uniform(250.0, 900.0))
+    def parts(_: int) -> Iterator[Signal]:
+        ms = s.rng.uniform(500.0, 1600.0)
+        said = s.speech(s.rest, (20.0, 120.0))[: s.of(ms)]
+        yield said + s.noise(ms, 0.01)[: said.size]
+        yield s.noise(s.rng.uniform(60.0, 150.0), 0.2)
+        yield s.rest(s.rng.uniform(250.0, 900.0))
 
-    return s.joined(parts())
+    return s.again(parts)
 
 
 def _prompts(s: Studio) -> Signal:
     """Return words of an announcement with silence between them."""
 
-    def parts() -> Iterator[Signal]:
-        while True:
-            word = s.vowel(s.rng.uniform(150, 350), 180.0, int(s.rng.integers(4)))
-            yield s.coloured(60.0, -0.5, 0.04)
-            yield word[: word.size - s.of(30.0)]
-            yield s.rest(s.rng.choice([50.0, 100.0, 250.0]))
+    def parts(_: int) -> Iterator[Signal]:
+        word = s.vowel(s.rng.uniform(150, 350), 180.0, int(s.rng.integers(4)))
+        yield s.coloured(60.0, -0.5, 0.04)
+        yield word[: word.size - s.of(30.0)]
+        yield s.rest(s.rng.choice([50.0, 100.0, 250.0]))
 
-    return s.joined(parts())
+    return s.again(parts)
 
 
 def _muted(s: Studio, fade_ms: float) -> Signal:
@@ -286,12 +271,11 @@ def _muted(s: Studio, fade_ms: float) -> Signal:
 def _keyed(s: Studio, on_ms: tuple[float, float], off_ms: tuple[float, float]) -> Signal:
     """Return a gate that opens and shuts at drawn times."""
 
-    def key() -> Iterator[Signal]:
-        while True:
-            yield np.ones(s.of(s.rng.uniform(*on_ms)))
-            yield s.rest(s.rng.uniform(*off_ms))
+    def key(_: int) -> Iterator[Signal]:
+        yield np.ones(s.of(s.rng.uniform(*on_ms)))
+        yield s.rest(s.rng.uniform(*off_ms))
 
-    return s.joined(key())
+    return s.again(key)
 
 
 def _theremin(s: Studio) -> Signal:
@@ -307,12 +291,11 @@ def _theremin(s: Studio) -> Signal:
 def _stopped(s: Studio, sound: Signal, stop_ms: float, on_ms: tuple[float, float]) -> Signal:
     """Return a sound with stops of one length, at drawn times."""
 
-    def key() -> Iterator[Signal]:
-        while True:
-            yield np.ones(s.of(s.rng.uniform(*on_ms)))
-            yield s.rest(stop_ms)
+    def key(_: int) -> Iterator[Signal]:
+        yield np.ones(s.of(s.rng.uniform(*on_ms)))
+        yield s.rest(stop_ms)
 
-    return sound * s.joined(key())
+    return sound * s.again(key)
 
 
 def _sequenced(s: Studio, sound: Signal, step_ms: float, share: float) -> Signal:
@@ -347,14 +330,13 @@ def _choked(s: Studio, step_ms: float, spread: float, gate: float = 1.0) -> Sign
         lambda ms: s.pluck(s.scale(int(s.rng.integers(8))), max(ms, 30.0), 300.0),
     )
 
-    def line() -> Iterator[Signal]:
-        while True:
-            ms = step_ms * s.rng.choice([0.5, 1.0, 1.0, 2.0]) * (1 + spread * s.rng.uniform(-1, 1))
-            on = s.of(ms * s.rng.choice([1.0, gate]))
-            sound = samples[s.rng.integers(4)](ms)[:on]
-            yield np.pad(sound, (0, s.of(ms) - min(sound.size, s.of(ms))))
+    def line(_: int) -> Iterator[Signal]:
+        ms = step_ms * s.rng.choice([0.5, 1.0, 1.0, 2.0]) * (1 + spread * s.rng.uniform(-1, 1))
+        on = s.of(ms * s.rng.choice([1.0, gate]))
+        sound = samples[s.rng.integers(4)](ms)[:on]
+        yield np.pad(sound, (0, s.of(ms) - min(sound.size, s.of(ms))))
 
-    return s.joined(line())
+    return s.again(line)
 
 
 def _one_bit(s: Studio, sound: Signal, least: float) -> Signal:
@@ -372,17 +354,16 @@ def _words(s: Studio) -> Signal:
 def _chip_speech(s: Studio) -> Signal:
     """Return speech of a chip: frames of buzz or hiss, each of one level, and stops cut hard."""
 
-    def frames() -> Iterator[Signal]:
-        while True:
-            hertz = s.rng.uniform(90.0, 160.0)
-            for _ in range(int(s.rng.integers(2, 6))):
-                yield s.noise(25.0 * int(s.rng.integers(1, 4)), 0.05)
-                voiced = s.vowel(25.0 * int(s.rng.integers(5, 13)), hertz, int(s.rng.integers(4)))
-                yield _crushed(voiced[s.of(25.0) : -s.of(50.0)], 5)
-                yield s.rest(25.0 * int(s.rng.integers(0, 3)))
-            yield s.rest(25.0 * int(s.rng.integers(2, 12)))
+    def frames(_: int) -> Iterator[Signal]:
+        hertz = s.rng.uniform(90.0, 160.0)
+        for _ in range(int(s.rng.integers(2, 6))):
+            yield s.noise(25.0 * int(s.rng.integers(1, 4)), 0.05)
+            voiced = s.vowel(25.0 * int(s.rng.integers(5, 13)), hertz, int(s.rng.integers(4)))
+            yield _crushed(voiced[s.of(25.0) : -s.of(50.0)], 5)
+            yield s.rest(25.0 * int(s.rng.integers(0, 3)))
+        yield s.rest(25.0 * int(s.rng.integers(2, 12)))
 
-    return s.joined(frames())
+    return s.again(frames)
 
 
 def _bleeped(s: Studio) -> Signal:

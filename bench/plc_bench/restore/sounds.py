@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,15 +122,14 @@ class Studio:
     def speech(self, pause: Callable[[float], Signal], pause_ms: tuple[float, float]) -> Signal:
         """Return words of some syllables, and pauses between them."""
 
-        def parts() -> Iterator[Signal]:
-            while True:
-                hertz = self.rng.uniform(90.0, 220.0)
-                for _ in range(int(self.rng.integers(1, 5))):
-                    yield self.fade(self.coloured(self.rng.uniform(30, 90), -0.5, 0.05), 10.0, 20.0)
-                    yield self.vowel(self.rng.uniform(80, 260), hertz, int(self.rng.integers(4)))
-                yield pause(self.rng.uniform(*pause_ms))
+        def parts(_: int) -> Iterator[Signal]:
+            hertz = self.rng.uniform(90.0, 220.0)
+            for _ in range(int(self.rng.integers(1, 5))):
+                yield self.fade(self.coloured(self.rng.uniform(30, 90), -0.5, 0.05), 10.0, 20.0)
+                yield self.vowel(self.rng.uniform(80, 260), hertz, int(self.rng.integers(4)))
+            yield pause(self.rng.uniform(*pause_ms))
 
-        return self.joined(parts())
+        return self.again(parts)
 
     def music(self) -> Signal:
         """Return chords that sound on: no pause anywhere."""
@@ -157,6 +157,10 @@ class Studio:
                 break
         whole = np.concatenate(made)
         return np.pad(whole, (0, max(0, self.samples - whole.size)))[: self.samples]
+
+    def again(self, parts: Callable[[int], Iterable[Signal]]) -> Signal:
+        """Return the sounds of a function of 0, 1, 2, …, one behind the other."""
+        return self.joined(part for number in count() for part in parts(number))
 
     def every(
         self, period_ms: float, sound: Callable[[int], Signal], jitter_ms: float = 0.0
