@@ -13,7 +13,10 @@ import { Concealer, joined } from "plc-engine";
 
 const sampleRate = 48000;
 const packetSamples = 960; // 20 ms
-const MOST_AHEAD = 50; // packets: what is further off begins anew
+const MOST_APART = 50; // packets: what is further off begins anew, once the next one follows it
+
+/** By how many packets a number is ahead of another: they begin anew after 65535. */
+const ahead = (number, of) => ((number - of) << 16) >> 16;
 
 /** Packets with numbers of 16 bits, in any order; packets of sound, one of each number. */
 export class Receiver {
@@ -24,7 +27,7 @@ export class Receiver {
     this.wait = wait;
     this.samples = packetSamples * channels;
     this.waiting = new Map();
-    this.due = null;
+    this.due = this.stray = null;
     this.made = 0;
   }
 
@@ -48,20 +51,22 @@ export class Receiver {
   /** Takes a packet; returns the packets of sound that are now to be played: none, or some. */
   receive(number, packet) {
     this.due ??= number;
-    const ahead = ((number - this.due) << 16) >> 16; // numbers begin anew after 65535
-    if (Math.abs(ahead) > MOST_AHEAD) {
+    const steps = ahead(number, this.due);
+    if (Math.abs(steps) > MOST_APART) {
+      const stray = this.stray;
+      this.stray = [number, packet];
+      if (!stray || ahead(number, stray[0]) !== 1) return [];
       const played = this.end();
-      this.due = number;
-      return played.concat(this.receive(number, packet));
+      return played.concat(this.receive(...stray), this.receive(number, packet));
     }
-    if (ahead >= 0) this.waiting.set(number & 0xffff, packet); // else it is late, or came twice
+    if (steps >= 0) this.waiting.set(number & 0xffff, packet); // else it is late, or came twice
     return this.play(this.wait);
   }
 
   /** What waits yet; then another stream may begin. */
   end() {
     const played = this.play(0);
-    this.due = null;
+    this.due = this.stray = null;
     return played;
   }
 

@@ -173,6 +173,7 @@ const results = {
   lost: played(all.filter((k) => k % 10 !== 5)),
   damaged: played(all, (packet, k) => (k % 10 === 5 ? damaged[(k - 5) / 10] : packet)),
   anew: played([...all, ...all.map((k) => k + 20000)]).slice(0, 2),
+  strays: played([0, 20004, 1, 40012, -60, 20005, ...all.slice(2)]),
 };
 console.log(JSON.stringify(results));
 """
@@ -209,7 +210,7 @@ def test_lost_packets_of_a_bot_are_concealed(bot: Path) -> None:
 def test_hostile_packets_of_a_bot_are_absorbed(bot: Path) -> None:
     (bot / "hostile.mjs").write_text(HOSTILE)
     found = json.loads(run(bot, "node", "hostile.mjs"))
-    assert found["all"] == found["shuffled"] == [40, 0, 0.0]
+    assert found["all"] == found["shuffled"] == found["strays"] == [40, 0, 0.0]
     for name in ("lost", "damaged"):
         count, made_up, error = found[name]
         assert (count, made_up) == (40, 4), name
