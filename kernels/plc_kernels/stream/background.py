@@ -91,9 +91,8 @@ def start_background(block: Block) -> None:
     numbers[at.NOISE_S] = 0.0
     numbers[at.FLUX_DB] = _PRIOR_DB
     block[at.FLUX_FRAMES] = _PRIOR_FRAMES
-    numbers[at.RECORD : at.RECORD + 2] = _PRIOR_ROOT
-    block[at.REHEARSALS] = _PRIOR_REHEARSALS
-    block[at.REHEARSED_AT] = block[at.NO_SPEECH] = 0
+    _forget_rehearsals(block)
+    block[at.REHEARSED_AT] = 0
     block[at.HEARD] = 0
     block[at.MADE] = block[at.HALF_SAMPLES]
 
@@ -219,8 +218,18 @@ def _tell(block: Block) -> None:
     """Classify the content after a frame; speech is given up late."""
     if _knows(block):
         told = at.array(block, CONTENT_COUNTS)
-        least = _REMAINS_LOGIT if told[TOLD] else _SPEECH_LOGIT
+        before = told[TOLD]
+        least = _REMAINS_LOGIT if before else _SPEECH_LOGIT
         told[TOLD] = 1 if at.array(block, CONTENT_NUMBERS)[LOGIT] > least else 0
+        if told[TOLD] > before:
+            _forget_rehearsals(block)  # they were of what played before
+
+
+@inlined
+def _forget_rehearsals(block: Block) -> None:
+    at.reals(block)[at.RECORD : at.RECORD + 2] = _PRIOR_ROOT
+    block[at.REHEARSALS] = _PRIOR_REHEARSALS
+    block[at.NO_SPEECH] = 0
 
 
 @inlined

@@ -44,11 +44,13 @@ from plc_kernels.stream.noise import fade
 _APART = 0.1
 # A rehearsal foretells 20 ms, thinned to 4 kHz, as music is and as speech is: by 30 ms from 150 ms
 # (less where less is kept, down to 75 ms), and by 10 ms from 25 ms; if the last frame was at most
-# 20 dB below the loudest. Once the record is settled, one in four seconds is enough.
+# 20 dB below the loudest. Once the record is settled, one in four seconds is enough; one that
+# overrules is of fewer, or speech behind music would be taken for music for a minute.
 _THINNED_HZ, _TRUTH = 4000, 80
 _KNOWN, _LEAST_KNOWN, _KNOWN_PER_ORDER = 600, 300, 5
 _SHORT_KNOWN, _SHORT_ORDER = 100, 40
-_EVERY_S, _SETTLED_EVERY_S, _MOST_REHEARSALS = 0.32, 4.0, 40
+_EVERY_S, _SETTLED_EVERY_S = 0.32, 4.0
+_MOST_REHEARSALS, _MOST_OVERRULING = 40, 20
 # It is no speech where the former is 2 dB better, or errs by less than 0.38; and remains none down
 # to half of that, or up to 0.42 (docs/notebook.md, "Speech or music").
 _BETTER, _REMAINS_BETTER = 10.0 ** (2.0 / 20.0), 10.0 ** (1.0 / 20.0)
@@ -185,7 +187,8 @@ def _rehearse(block: Block) -> None:
         newest(row, block[at.HISTORY_AT], past)
         _thin(past, stride, x)
     settled = block[at.REHEARSALS] == _MOST_REHEARSALS
-    block[at.REHEARSALS] += not settled
+    most = _MOST_OVERRULING if block[at.NO_SPEECH] else _MOST_REHEARSALS
+    block[at.REHEARSALS] = min(block[at.REHEARSALS] + 1, most)
     every_s = _SETTLED_EVERY_S if settled else _EVERY_S
     block[at.REHEARSED_AT] = block[at.PLAYED_AT] + int(every_s * rate)
     numbers = at.reals(block)

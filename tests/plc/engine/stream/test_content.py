@@ -12,8 +12,9 @@ from plc.engine.stream.methods import make_method, stream_models
 from plc.errors import ConfigError
 from plc.transport.cli.options import ReceiverOptions
 from plc_kernels.signal.content import LOGIT
-from plc_kernels.stream.background import is_speech
+from plc_kernels.stream.background import TOLD, is_speech
 from plc_kernels.stream.layout import (
+    CONTENT_COUNTS,
     CONTENT_NUMBERS,
     NO_SPEECH,
     RECORD,
@@ -182,15 +183,42 @@ def test_a_record_of_speech_decides_nothing() -> None:
 
 def test_rehearsals_are_few_and_their_record_is_bounded() -> None:
     stream = Concealer(RATE, method="ar")
-    signal, times = droning(4.0), []
-    for k in range(8 * 400):
+    signal, times = speech(RATE, 1)[: 240 * 480, 0].reshape(-1, 480), []
+    for k in range(8 * len(signal)):
         before = stream._block[REHEARSED_AT]
-        stream.push(signal[k % 400 * 480 :][:480])
+        stream.push(signal[k % len(signal)])
         if stream._block[REHEARSED_AT] != before:
             times.append(k)
     assert np.diff(times).min() >= 32
     assert np.diff(times)[30:].min() >= 400
     assert stream._block[REHEARSALS] == 40
+
+
+def pushes_until_speech(stream: Concealer) -> int:
+    """Return after how many packets of speech a stream takes it for speech."""
+    for k, packet in enumerate(np.tile(speech(RATE, 1)[: 240 * 480, 0], 4).reshape(-1, 480)):
+        if is_speech(stream._block):
+            return k
+        stream.push(packet)
+    raise AssertionError("it takes speech for music throughout")
+
+
+def test_speech_behind_what_was_no_speech_is_speech_within_seconds() -> None:
+    stream = received(np.tile(droning(4.0), 6))
+    assert stream._block[NO_SPEECH]
+    assert stream._block[REHEARSALS] == 20
+    assert pushes_until_speech(stream) < 600
+
+
+def test_a_record_begins_anew_where_content_s_network_finds_speech_again() -> None:
+    stream = received(droning(8.0))
+    told = TABLE.view(stream._block, CONTENT_COUNTS)
+    for packet in tones(0, RATE, 500 * 480).reshape(-1, 480):
+        stream.push(packet)
+    assert stream._block[NO_SPEECH]
+    assert not told[TOLD]
+    assert pushes_until_speech(stream) < 200
+    assert stream._block[REHEARSALS] <= 11
 
 
 @pytest.mark.parametrize(
