@@ -46,8 +46,15 @@ _COST_MEMORY = 32
 # Time that a loss in silence has, which is not prepared and not heard: more would only be a peak.
 _SILENT_MS = 0.2
 _NOTHING = -1
-# Why a burst is not asked for. Others (unready, behind, changed) are, and that is of no use.
-_NOT_ASKED = "silent", "paused", "inside"
+# Counters by why a burst is not prepared: it is not asked for, or it is, and that is of no use.
+_COUNTERS = {
+    why: (f"concealed_{kind}", f"{kind}_{why}")
+    for kind, reasons in (
+        ("unprepared", "silent paused inside"),
+        ("stale", "unready behind changed"),
+    )
+    for why in reasons.split()
+}
 
 
 class _Preparer:
@@ -132,8 +139,15 @@ class Memory(Protocol):
     """The memory of a stream, :class:`plc.engine.stream.memory.StreamMemory`, as used here."""
 
     block: NDArray[np.int64]
-    numbers: NDArray[np.float64]
     model: int
+
+    @property
+    def words(self) -> memoryview:
+        """The words of the block."""
+
+    @property
+    def reals(self) -> Any:
+        """The numbers among them."""
 
 
 class BurstsAhead:
@@ -168,13 +182,14 @@ class BurstsAhead:
         self.cost_ms = 0.0
         self.error = ""
         self.closed = False
-        self._block, self._numbers, self._model = memory.block, memory.numbers, memory.model
+        self._block, self._model = memory.block, memory.model
+        self._words, self._reals = memory.words, memory.reals
         self._pace = pace
         self._counters = counters
         self._most_ms = most_ms
         self._answer = answer
         self._prepare = prepare
-        self._limit_ms = float(memory.numbers[layout.LIMIT_MS])
+        self._limit_ms = float(memory.reals[layout.LIMIT_MS])
         self._cpu_clock = thread_clock()
         self.second = OneThread("preparation")
         """Whoever is inside has the second set of the stream's memory."""
@@ -194,7 +209,7 @@ class BurstsAhead:
         """``on``; ``paused`` for want of processor time; or ``closed``."""
         if self.closed:
             return "closed"
-        return "paused" if self._pace.paused else "on"
+        return "paused" if self._pace.pause_ms else "on"
 
     @property
     def settled(self) -> bool:
@@ -217,10 +232,12 @@ class BurstsAhead:
             "share": counted.concealed_prepared / asked if asked else None,
         } | ({"error": self.error} if self.error else {})
 
-    def offer(self) -> None:
-        """Hand the step, before a push, the burst that is ready."""
+    def offer(self) -> bool:
+        """Hand the step, before a push, the burst that is ready; return whether that is all."""
         serial, at = self._ready
-        self._block[layout.PREPARED_AT] = at if serial == self._serial else _NOTHING
+        ready = serial == self._serial and at != _NOTHING
+        self._words[layout.PREPARED_AT] = at if ready else _NOTHING
+        return ready and self._answer is None
 
     def follow(self, concealed: bool) -> None:
         """Count the packet that was pushed, and ask for the burst after it.
@@ -231,31 +248,26 @@ class BurstsAhead:
         """
         if concealed:
             self._count()
-        self._pace.pass_packet()
-        self._ask()
+        if self._pace.pause_ms:
+            self._pace.pass_packet()
+        # The burst that begins with the next packet, if it would be heard.
+        if not self._words[layout.IN_BURST] or self._words[layout.RECOVERED]:
+            self._why = self._begin()
 
     def _count(self) -> None:
-        block, counters = self._block, self._counters
+        block, counters = self._words, self._counters
         if block[layout.PLAY] == PLAYS_NOISE:
             return
-        began = block[layout.POSITION] + block[layout.PACKET] - block[layout.AGE]
         if block[layout.TAKEN]:
             counters.concealed_prepared += 1
             return
+        began = block[layout.POSITION] + block[layout.PACKET] - block[layout.AGE]
         if began != self._burst[0]:
             ready = block[layout.PREPARED_AT] == began
             why = "changed" if ready else self._why
             self._burst = began, why if block[layout.AGE] == block[layout.PACKET] else "inside"
-        why = self._burst[1]
-        kind = "unprepared" if why in _NOT_ASKED else "stale"
-        for name in (f"concealed_{kind}", f"{kind}_{why}"):
+        for name in _COUNTERS[self._burst[1]]:
             setattr(counters, name, getattr(counters, name) + 1)
-
-    def _ask(self) -> None:
-        """Have the burst prepared that begins with the next packet, if one would be heard."""
-        if self._block[layout.IN_BURST] and not self._block[layout.RECOVERED]:
-            return
-        self._why = self._begin()
 
     def _begin(self) -> str:
         """Ask; return why the burst may not be prepared all the same."""
@@ -263,18 +275,19 @@ class BurstsAhead:
             self._generation = threads.generation
             self._counters.preparers_restarted += 1
             self.second = OneThread("preparation")
-        asked, self._asked = self._asked, _NOTHING
-        before_s, self._begun_s = self._begun_s, time.perf_counter()
+        pace, asked = self._pace, self._asked
         if asked != _NOTHING:
-            had_ms = 1e3 * (self._begun_s - before_s)
-            self._pace.follow(self._ready == (self._serial, asked), had_ms)
-        if self._pace.paused or self.closed:
-            self._numbers[layout.LIMIT_MS] = self._limit_ms
+            self._asked = _NOTHING
+            had_ms = 1e3 * (time.perf_counter() - self._begun_s)
+            pace.follow(self._ready == (self._serial, asked), had_ms)
+        if pace.pause_ms or self.closed:
+            self._reals[layout.LIMIT_MS] = self._limit_ms
             return "paused"
+        self._begun_s = time.perf_counter()
         try:
             self.second.enter()
         except ConcurrentPushError:  # the last preparation is not done: this one is too late
-            self._asked = int(self._block[layout.POSITION] + self._block[layout.PACKET])
+            self._asked = self._words[layout.POSITION] + self._words[layout.PACKET]
             self._counters.preparations += 1
             return "behind"
         self._ready = (self._serial, _NOTHING)
@@ -282,10 +295,10 @@ class BurstsAhead:
         self.second.leave()
         preparer = _running()
         if at < 0 or preparer is None:
-            self._numbers[layout.LIMIT_MS] = min(_SILENT_MS, self._limit_ms)
+            self._reals[layout.LIMIT_MS] = min(_SILENT_MS, self._limit_ms)
             return "silent"
-        self._numbers[layout.LIMIT_MS] = self._limit_ms
-        self._numbers[layout.PREPARE_MS] = min(self._most_ms, self._pace.most_ms)
+        self._reals[layout.LIMIT_MS] = self._limit_ms
+        self._reals[layout.PREPARE_MS] = min(self._most_ms, pace.most_ms)
         self._asked = at
         self._counters.preparations += 1
         preparer.ask(self)

@@ -72,6 +72,8 @@ class PreparationPace:
     Attributes
     ----------
     depth : int, steps below the top
+    pause_ms : float
+        What is left of a pause: after most preparations came too late at the lowest step.
     """
 
     def __init__(self, bounded: bool, packet_ms: float, top_ms: float) -> None:
@@ -87,7 +89,7 @@ class PreparationPace:
         self._calm_ms = 0.0
         self._patience_ms = _CALM_MS
         self._climbed = False
-        self._pause_ms = 0.0
+        self.pause_ms = 0.0
         self._next_pause_ms = _PAUSE_MS
         self._early_ms = 0.0
 
@@ -107,7 +109,7 @@ class PreparationPace:
                 self._patience_ms = min(2.0 * self._patience_ms, _MOST_CALM_MS)
             self._step_to(self.depth + 1)
         elif self._kept < _LEAST_KEPT:
-            self._pause_ms = self._next_pause_ms
+            self.pause_ms = self._next_pause_ms
             self._next_pause_ms = min(2.0 * self._next_pause_ms, _MOST_PAUSE_MS)
             self._kept = _LOW
         elif self._kept > _HIGH and self._calm_ms > self._patience_ms:
@@ -124,14 +126,9 @@ class PreparationPace:
 
     def pass_packet(self) -> None:
         """Advance the stream's time by a packet."""
-        self._pause_ms = max(0.0, self._pause_ms - self._packet_ms)
+        self.pause_ms = max(0.0, self.pause_ms - self._packet_ms)
 
     @property
     def most_ms(self) -> float:
         """Time for a preparation; ``inf``: all that it may take."""
         return self._top_ms * _STEP**self.depth if self.depth else float("inf")
-
-    @property
-    def paused(self) -> bool:
-        """True for a while after most preparations came too late at the lowest step."""
-        return self._pause_ms > 0.0

@@ -282,7 +282,7 @@ class ConcealerPool:
         shape = places.size, one.config.packet_samples, one.config.channels
         whole: Any = np.ascontiguousarray(as_packets(packets, shape))
         there = check_arrived(arrived, places.size)
-        self._scale_in = watch_scale(whole if self._scale_in else whole[there], self._scale_in)
+        self._scale_in = self._scale_in - 1 if self._scale_in else watch_scale(whole[there])
         integer = whole.dtype == INT16
         if out is None:
             out = np.empty_like(whole)

@@ -245,8 +245,8 @@ class Pace:
         "_late",
         "_patience_ms",
         "_proven",
-        "_settled",
         "depth",
+        "settled",
     )
 
     _LATE = 2
@@ -274,7 +274,7 @@ class Pace:
         self._calm_ms = 0.0
         """Likewise."""
         self._patience_ms = self._LEAST_MS / 2.0
-        self._settled = True
+        self.settled = True
         """Whether there is nothing to come back from."""
 
     @property
@@ -311,24 +311,19 @@ class Pace:
         self._proven = self.depth
         self._late = 0
         self._patience_ms = min(2.0 * self._patience_ms, self._MOST_MS)
-        self._settled = False
+        self.settled = False
         return self.depth - failed
-
-    @property
-    def settled(self) -> bool:
-        """True if there is nothing to come back from."""
-        return self._settled
 
     def pass_time(self, ms: float) -> int:
         """Advance the stream's time; return the steps up that it leads to."""
-        if self._settled:
+        if self.settled:
             return 0
         self._calm_ms += ms
         if self.depth == 0:
             if self._calm_ms >= self._FORGIVEN_MS:
                 self._patience_ms = self._LEAST_MS / 2.0
                 self._failed = -1
-                self._settled = True
+                self.settled = True
             return 0
         if not self._may_climb():
             return 0

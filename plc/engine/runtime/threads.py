@@ -187,9 +187,9 @@ class OneThread:
         ConcurrentPushError
             If another call is inside.
         """
-        frame = sys._getframe(1)
-        self._frames.append(frame)
-        lost = self._frames[0] is not frame and self._take_over(frame)
+        frame, frames = sys._getframe(1), self._frames
+        frames.append(frame)
+        lost = frames[0] is not frame and self._take_over(frame)
         self._generation = generation
         return lost
 

@@ -42,6 +42,7 @@ from plc.engine.stream.memory import StreamMemory
 from plc.engine.stream.methods import bursts_ahead, make_method
 from plc.engine.stream.packet_dropouts import DropoutFinder
 from plc.engine.stream.samples import (
+    FLOAT32,
     INT16,
     Bytes,
     Float32s,
@@ -59,7 +60,7 @@ from plc.engine.stream.stats import Stats, in_words
 from plc.engine.stream.warm import warm_up
 from plc.errors import ConcurrentPushError, check_settings
 from plc_kernels.stream import layout
-from plc_kernels.stream.layout import IN_BURST, SPENT_MS, TAKES, TIMED, WAITS
+from plc_kernels.stream.layout import SPENT_MS, TAKES, TIMED
 from plc_kernels.stream.networks import fill_part
 from plc_kernels.stream.start import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.start import GOOD as GOOD_TIME
@@ -201,15 +202,15 @@ class Concealer:
         if cpu_clock is None:
             cpu_clock = self.dependencies.cpu_clock() if clock is time.perf_counter else clock
         self._cpu_clock = cpu_clock
-        self._cpu_began = 0.0
         self._inside = OneThread("Concealer")
         self._dropouts = DropoutFinder(config) if config.detect_dropouts else None
         self._block = memory.block
+        self._words, self._reals = memory.words, memory.reals
         self._layout = snapshots.layout_of(memory.block)
         self._blocks = memory.block[None]
-        self._inbox, self._missing = memory.inbox, memory.missing
         self._float_box, self._int16_box = memory.box(np.float32), memory.box(np.int16)
-        self._integer = False
+        self._dtype: np.dtype[Any] = FLOAT32
+        self._shape = self._float_box.shape
         packets = config.lookahead + 1
         self.lacking: deque[Parts] = deque((_WHOLE,) * packets, packets)
         self._scale_in = 0
@@ -255,7 +256,7 @@ class Concealer:
         self.lacking.extend((_WHOLE,) * len(self.lacking))
         if self._dropouts is not None:
             self._dropouts.forget()
-        self._integer = False
+        self._dtype = FLOAT32
         self._next_lost = False
 
     def describe(self) -> dict[str, Any]:
@@ -312,7 +313,7 @@ class Concealer:
     def _packed(self, key: bytes) -> bytes:
         method, budget_ms = self._method, self.config.budget_ms
         state = {
-            "flags": [self._integer, self._next_lost, self._midway],
+            "flags": [self._dtype is INT16, self._next_lost, self._midway],
             "closed": self._ahead is not None and self._ahead.closed,
             "pace": method.pace.state,
             "counters": [asdict(self.stats.network), asdict(self.stats.ahead)],
@@ -323,9 +324,9 @@ class Concealer:
         }
         dropouts = self.stats.detected_dropouts
         head = snapshots.Head("Concealer", self._layout, settings, dropouts, state)
-        return snapshots.pack(np.concatenate(self._words()), head, key)
+        return snapshots.pack(np.concatenate(self._arrays()), head, key)
 
-    def _words(self) -> list[NDArray[np.int64]]:
+    def _arrays(self) -> list[NDArray[np.int64]]:
         return [self._block] + ([] if self._dropouts is None else [self._dropouts.memory])
 
     @classmethod
@@ -360,8 +361,9 @@ class Concealer:
             if settings["budget_ms"] is not None:
                 settings["budget_ms"] = float(settings["budget_ms"])
             new = cls(clock=clock, cpu_clock=cpu_clock, **settings)
-            snapshots.fill(new._words(), head, body, new._layout)
-            new._integer, new._next_lost, new._midway = map(bool, state["flags"])
+            snapshots.fill(new._arrays(), head, body, new._layout)
+            integer, new._next_lost, new._midway = map(bool, state["flags"])
+            new._dtype = INT16 if integer else FLOAT32
             new._method.pace.state = state["pace"]
             stats = new.stats
             stats.detected_dropouts = head.detected_dropouts
@@ -444,26 +446,36 @@ class Concealer:
 
     def _push(self, packet: Pushed, out: Packet | None, missing: Parts) -> Packet:
         began = self._clock()
-        arrived = None if packet is None else as_packet(packet, self.config)
-        integer = self._integer if arrived is None else arrived.dtype == INT16
+        arrived: Packet | None
+        dtype = self._dtype
+        if isinstance(packet, np.ndarray) and packet.dtype is dtype and packet.shape == self._shape:
+            arrived = packet  # as the last one
+        elif packet is None:
+            arrived = None
+        else:
+            arrived = as_packet(packet, self.config)
+            dtype = INT16 if arrived.dtype == INT16 else FLOAT32
         if missing is not _WHOLE:
             check_missing(missing, self.config)
-        box = self._int16_box if integer else self._float_box
+        box = self._float_box if dtype is FLOAT32 else self._int16_box
         if out is not None:
-            check_out(out, integer, box.shape)
-        self._integer = integer
+            check_out(out, dtype is INT16, box.shape)
+        self._dtype = dtype
         if arrived is not None:
             box[...] = arrived if arrived.ndim > 1 else arrived.reshape(box.shape)
-            self._scale_in = watch_scale(box, self._scale_in)
+            if self._scale_in:
+                self._scale_in -= 1
+            else:
+                self._scale_in = watch_scale(box)
         received = arrived is not None
         if self._dropouts is not None:
             received, missing = self._dropouts.look_through(box, received, missing, self.stats)
         # An unsound packet is not known to be lost before the step has looked at it.
         judged = self._next_lost or not received or bool(missing)
+        if self._ahead is not None and self._ahead.offer() and not missing:
+            judged = False  # nothing is fitted, as a rule
         if judged:
-            self._cpu_began = self._cpu_clock()
-        if self._ahead is not None:
-            self._ahead.offer()
+            cpu_began = self._cpu_clock()
         flags = self._step(PUSH, received, missing)
         whole = received and not flags & REFUSED
         self.lacking.append(tuple(missing) if whole else ((0, self.config.packet_samples),))
@@ -471,38 +483,53 @@ class Concealer:
             out = box.copy()
         else:
             out[...] = box
-        self._note_time(flags, judged, 1e3 * (self._clock() - began))
+        elapsed_ms = 1e3 * (self._clock() - began)
+        concealed = flags & CONCEALED != 0
+        self._reals[SPENT_MS] = elapsed_ms
+        self._words[TIMED] = CONCEALED_TIME if concealed else GOOD_TIME
+        if concealed and elapsed_ms > self._limit_ms:
+            self.stats.deadline_misses += 1
+        method = self._method
+        if concealed and judged and (self._words[layout.FITTED] or method.outside is not None):
+            # What others did with the processor meanwhile says nothing about the rung.
+            spent_ms = 1e3 * (self._cpu_clock() - cpu_began)
+            self.stats.rung_changes += method.took(spent_ms > self._limit_ms)
+        if not method.pace.settled or method.outside is not None:
+            self.stats.rung_changes += method.pass_time(self.config.packet_ms)
         if self._ahead is not None:
-            self._ahead.follow(flags & CONCEALED != 0)
+            self._ahead.follow(concealed)
         return out
 
     def _step(self, action: int, arrived: bool, missing: Parts) -> int:
         """Replace the packet in the inbox by the one to play; return flags."""
-        for k, part in enumerate(missing):
-            self._missing[2 * k : 2 * k + 2] = part
-        block, inbox, gaps = self._block, self._inbox, len(missing)
+        block, memory = self._words, self._memory
+        if missing:
+            memory.missing[: 2 * len(missing)] = [at for part in missing for at in part]
         block[TAKES] = arrived
         was_interrupted = self._midway
-        if was_interrupted and block[WAITS]:  # a call was ended before its burst was fitted
-            block[IN_BURST] = 0
+        if was_interrupted and block[layout.WAITS]:  # a call was ended before its burst was fitted
+            block[layout.IN_BURST] = 0
         self._midway = True
-        integer, missing_parts = self._integer, self._missing
-        flags = _step.run(self._blocks, action, inbox, 0, integer, missing_parts, gaps, inbox, 0, 1)
-        if self._served:
+        inbox, integer, parts = memory.inbox, self._dtype is INT16, memory.missing
+        flags: int = _step.run(
+            self._blocks, action, inbox, 0, integer, parts, len(missing), inbox, 0, 1
+        )
+        if flags & self._served:
             flags = self._with_networks(flags)
         self._next_lost = flags & NEXT_LOST != 0
         self._midway = False
-        return int(flags)
+        return flags
 
     def _with_networks(self, flags: int) -> int:
         """Have the networks fill parts of the packet, and hear them; return the flags of all."""
-        block, inbox, integer, missing = self._block, self._inbox, self._integer, self._missing
+        memory, integer = self._memory, self._dtype is INT16
+        block, inbox, missing = memory.block, memory.inbox, memory.missing
         outside, together = self._method.outside, flags
         while True:
             if flags & self._served and outside is not None:
                 outside.fill(flags)
             elif flags & self._served:
-                _fill_part.run(block, self._memory.model, flags)
+                _fill_part.run(block, memory.model, flags)
             if not flags & MORE:
                 return together
             flags = _step.run(self._blocks, GO_ON, inbox, 0, integer, missing, 0, inbox, 0, 1)
@@ -521,25 +548,10 @@ class Concealer:
 
     def _flush(self) -> Packet:
         n = self.config.packet_samples
-        box = self._int16_box if self._integer else self._float_box
+        box = self._int16_box if self._dtype is INT16 else self._float_box
         tail = np.empty((self.delay, self.config.channels), box.dtype)
         for begin in range(0, self.delay, n):
             self._step(DRAIN, False, ())
             tail[begin : begin + n] = box
         self._forget()
         return tail
-
-    def _note_time(self, flags: int, judged: bool, elapsed_ms: float) -> None:
-        concealed = flags & CONCEALED != 0
-        self._memory.numbers[SPENT_MS] = elapsed_ms
-        self._block[TIMED] = CONCEALED_TIME if concealed else GOOD_TIME
-        if concealed:
-            stats = self.stats
-            stats.deadline_misses += elapsed_ms > self._limit_ms
-            if judged:
-                # What others did with the processor meanwhile says nothing about the rung.
-                spent_ms = 1e3 * (self._cpu_clock() - self._cpu_began)
-                stats.rung_changes += self._method.took(spent_ms > self._limit_ms)
-        changes = self._method.pass_time(self.config.packet_ms)
-        if changes:
-            self.stats.rung_changes += changes

@@ -146,11 +146,9 @@ def tell_scale(samples: Packet) -> bool:
     return far
 
 
-def watch_scale(samples: Packet, wait: int) -> int:
-    """Look at a packet's scale if ``wait``, 0 at first, is 0; return it for the next."""
-    if wait == 0:
-        return -1 if tell_scale(samples) else _SCALE_EVERY - 1
-    return wait - 1 if wait > 0 else -1
+def watch_scale(samples: Packet) -> int:
+    """Look at a packet's scale; return after how many others to do so again, below 0: never."""
+    return -1 if tell_scale(samples) else _SCALE_EVERY - 1
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:

@@ -300,14 +300,14 @@ def test_a_stall_is_not_judged_and_what_is_faster_all_the_time_is() -> None:
     pace = PreparationPace(True, 10.0, 4.0)
     for had_ms in 3 * [10.0, *199 * [1.0]]:
         pace.follow(had_ms == 10.0, had_ms)
-    assert (pace.depth, pace.paused) == (0, False)
+    assert (pace.depth, pace.pause_ms > 0.0) == (0, False)
     for _ in range(60):
         pace.follow(False, 1.0)
-    assert (pace.depth, pace.paused) == (5, True)
+    assert (pace.depth, pace.pause_ms > 0.0) == (5, True)
     pace.reset()
     for _ in range(60):
         pace.follow(False, 9.0)
-    assert (pace.depth, pace.paused) == (5, True)
+    assert (pace.depth, pace.pause_ms > 0.0) == (5, True)
 
 
 def test_after_a_reset_it_is_as_new() -> None:
