@@ -162,7 +162,7 @@ def follow_content(
     known = counts[ROW] > APART_FRAMES
     change = _change(powers, F(1e-10 * total), logs, counts[ROW])
     inputs[LEVEL] = F((max(level - peak, -60.0) + 20.0) / 20.0)
-    inputs[EVEN] = F(0.5) * (_flatness(powers, F(1e-10 * total)) + F(3.0))
+    inputs[EVEN] = F(0.5) * (_flatness(powers, F(1e-10 * total), units[UNITS:]) + F(3.0))
     inputs[CHANGE] = change - F(1.5) if known else F(0.0)
     inputs[CHANGED] = F(1.0) if known else F(0.0)
     inputs[AFRESH] = F(1.0) if counts[ROW] == 1 else F(0.0)
@@ -170,11 +170,15 @@ def follow_content(
 
 
 @rounded_part
-def _flatness(powers: NDArray[np.float32], least: np.float32) -> np.float32:
+def _flatness(
+    powers: NDArray[np.float32], least: np.float32, space: NDArray[np.float32]
+) -> np.float32:
     """Return the logarithm of the geometric over the arithmetic mean."""
     logs, mean = F(0.0), F(0.0)
     for k in range(_FLAT_FROM, _FLAT_TO):
-        logs += log(powers[k] + least)
+        space[k - _FLAT_FROM] = log(powers[k] + least)
+    for k in range(_FLAT_FROM, _FLAT_TO):
+        logs += space[k - _FLAT_FROM]
         mean += powers[k] + least
     count = F(_FLAT_TO - _FLAT_FROM)
     value: np.float32 = logs / count - log(mean / count)
@@ -189,8 +193,9 @@ def _change(
     new = logs[row % (APART_FRAMES + 1)]
     old = logs[(row - APART_FRAMES) % (APART_FRAMES + 1)]
     mean = F(0.0)
-    for k in range(CHANGE_BINS):
+    for k in range(CHANGE_BINS):  # apart from the sums, so that it is vector code
         new[k] = log(powers[_CHANGE_FROM + k] + least)
+    for k in range(CHANGE_BINS):
         mean += new[k] - old[k]
     mean /= F(CHANGE_BINS)
     change = F(0.0)
@@ -223,6 +228,7 @@ def _hear(
         keep = sigmoid(gates[UNITS + j] + own[UNITS + j])
         new = tanh(gates[2 * UNITS + j] + reset * own[2 * UNITS + j])
         units[j] = new + keep * (units[j] - new)
+    for j in range(UNITS):
         said += units[j] * F(weights[_OUT + j])
     value: np.float32 = WEIGHTS_STEP * said
     return value
