@@ -48,7 +48,7 @@ class Fit:
         ar.burg(self.order, self.x, work.forward, work.backward, work.mirror, self.predictor)
 
     def in_c(self, function: "ctypes._NamedFuncPointer") -> Call:
-        """Return a call that fits with ``burg`` or ``burg_plain`` in C."""
+        """Return a call that fits with ``burg`` in C."""
         work = self.work
         arrays = (self.x, work.forward, work.backward, work.mirror, self.predictor)
         pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]

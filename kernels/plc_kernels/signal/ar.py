@@ -5,17 +5,16 @@ Burg's method fits the weights stage by stage: each stage has one reflection coe
 to make the sum of the squared forward and backward prediction errors least, and it never leaves
 the unit disc, so that the extrapolation cannot grow without end.
 
-How it is made fast. A stage is one pass over two error signals: ``2 (n - m)`` multiply-adds for
-the update and three for the sums that give the next coefficient, so it is loads and stores that
+How it is made fast. A stage is one pass over two error signals, and it is loads and stores that
 bound it. Therefore:
 
 * the update never shifts an array: the forward error of sample ``i + 1`` meets the backward
   error of sample ``i`` at every stage, and both results go to place ``i``, a forward loop of
   unit stride;
-* each pass also gathers the three lagged products from which the *second* next coefficient
-  follows, and the next pass then applies both stages at once: half the stores. Where the first
-  of the two is near 1 in size those products cancel too much, and the stage goes alone;
-* it runs tile by tile, so that the sums find the updated errors in the first-level cache.
+* the same pass sums the products of the next stage, from the numbers that it has just made;
+* the energy follows from Burg's recursion, and is summed anew where that has lost digits;
+* what is behind the last pair is 0, so that loops run over whole vectors;
+* Levinson's steps go two at a time.
 
 Precision, as measured on recorded instruments and music. The errors can be float32 (a fit in
 float64 throughout scores the same to 0.01 dB), while the predictor and the sums between tiles are
@@ -36,11 +35,12 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import kernel
 
-# Samples of a tile: two float32 errors of this length fill a quarter of a 32 KiB cache.
-_TILE = 1024
-# Two stages go at once while the first coefficient is below this; above, cancellation of the
-# lagged products would cost more digits than float32 has to spare.
-_PAIR_LIMIT = 0.7
+# Products that are summed in float32, before float64 takes their sums.
+_TILE = 2048
+# Loops run over so many samples at a time.
+_WHOLE = 64
+# Where the recursion leaves less of the energy than this, it is summed anew.
+_SUMMED_ANEW = 0.25
 # A reflection coefficient is kept inside the unit disc by this much; only rounding gets it there.
 _REFLECTION_LIMIT = 1.0 - 1e-9
 # What is left of the energy when a fit ends early: below, the errors are float32 rounding.
@@ -105,85 +105,92 @@ def _reflection(cross: float, energy: float) -> float:
 
 
 @kernel
-def _apply_one(k: np.float32, f: NDArray[np.float32], b: NDArray[np.float32]) -> None:
-    """Update a tile's errors by one stage; the slices reach a sample beyond the tile."""
-    for i in range(f.size - 1):
+def _raise_twice(
+    stage: int,
+    order: int,
+    k1: float,
+    k2: float,
+    mirror: NDArray[np.float64],
+    predictor: NDArray[np.float64],
+) -> None:
+    """Raise the order to ``stage`` by its last two coefficients, as :func:`_raise_order` would."""
+    ahead = predictor[:stage]
+    behind = mirror[order - stage :]
+    before = 0.0
+    w = behind[0]
+    for i in range(stage):
+        u = ahead[i]
+        v = w
+        w = behind[i + 1]
+        p = u + k1 * w
+        q = v + k1 * before
+        ahead[i] = p + k2 * q
+        behind[i] = q + k2 * p
+        before = u
+    behind[stage] = w + k1 * before
+    predictor[stage] = k2 * behind[stage]
+
+
+@kernel
+def _apply(
+    k: np.float32, f: NDArray[np.float32], b: NDArray[np.float32], before: np.float32
+) -> tuple[np.float32, np.float32]:
+    """Update a tile's errors by a stage; ``f`` reaches a sample beyond it.
+
+    Return the next stage's cross term, and the last backward error; ``before`` is the tile's
+    before it.
+    """
+    cross = np.float32(0.0)
+    for i in range(b.size):
         u = f[i + 1]
         v = b[i]
-        f[i] = u + k * v
-        b[i] = v + k * u
+        ahead = u + k * v
+        behind = v + k * u
+        f[i] = ahead
+        b[i] = behind
+        cross += ahead * before
+        before = behind
+    return cross, before
 
 
 @kernel
-def _apply_two(
-    k1: np.float32, k2: np.float32, f: NDArray[np.float32], b: NDArray[np.float32]
-) -> None:
-    """Update a tile's errors by two stages at once; the slices reach two samples beyond."""
-    for i in range(f.size - 2):
-        u = f[i + 2] + k1 * b[i + 1]
-        v = b[i] + k1 * f[i + 1]
-        f[i] = u + k2 * v
-        b[i] = v + k2 * u
-
-
-@kernel
-def _tile_sums(
-    f: NDArray[np.float32], b: NDArray[np.float32]
-) -> tuple[np.float32, np.float32, np.float32, np.float32, np.float32]:
-    """Return a tile's cross term, energy and three lagged products."""
+def _tile_sums(f: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[np.float32, np.float32]:
+    """Return a tile's cross term and energy; ``f`` reaches a sample beyond it."""
     cross = np.float32(0.0)
     energy = np.float32(0.0)
-    lag_fb = np.float32(0.0)
-    lag_same = np.float32(0.0)
-    lag_bf = np.float32(0.0)
-    for i in range(f.size - 2):
+    for i in range(b.size):
         cross += f[i + 1] * b[i]
         energy += f[i + 1] * f[i + 1] + b[i] * b[i]
-        lag_fb += f[i + 2] * b[i]
-        lag_same += f[i + 2] * f[i + 1] + b[i + 1] * b[i]
-        lag_bf += b[i + 1] * f[i + 1]
-    return cross, energy, lag_fb, lag_same, lag_bf
+    return cross, energy
+
+
+@kernel
+def _sums(
+    pairs: int, forward: NDArray[np.float32], backward: NDArray[np.float32]
+) -> tuple[float, float]:
+    """Return the cross term and the energy of all pairs ``(forward[i + 1], backward[i])``."""
+    cross = 0.0
+    energy = 0.0
+    for begin in range(0, pairs, _TILE):
+        end = min(begin + _TILE, pairs)
+        some, power = _tile_sums(forward[begin : end + 1], backward[begin:end])
+        cross += float(some)
+        energy += float(power)
+    return cross, energy
 
 
 @kernel
 def _pass(
-    stages: int,
-    k1: np.float32,
-    k2: np.float32,
-    updated: int,
-    forward: NDArray[np.float32],
-    backward: NDArray[np.float32],
-) -> tuple[float, float, float, float, float]:
-    """Apply the decided stages tile by tile; gather the next sums.
-
-    The cross term and the energy are over the pairs ``(forward[i + 1], backward[i])`` of the next
-    stage, the lagged products, for the stage after it, over all of them but the last.
-    """
+    k: np.float32, pairs: int, forward: NDArray[np.float32], backward: NDArray[np.float32]
+) -> float:
+    """Apply a stage to all pairs; return the next stage's cross term."""
     cross = 0.0
-    energy = 0.0
-    lag_fb = 0.0
-    lag_same = 0.0
-    lag_bf = 0.0
-    begin = 0
-    summed = 0
-    while begin < updated:
-        end = min(begin + _TILE, updated)
-        if stages == 2:
-            _apply_two(k1, k2, forward[begin : end + 2], backward[begin : end + 2])
-        elif stages == 1:
-            _apply_one(k1, forward[begin : end + 1], backward[begin : end + 1])
-        sums = _tile_sums(forward[summed:end], backward[summed:end])
-        cross += float(sums[0])
-        energy += float(sums[1])
-        lag_fb += float(sums[2])
-        lag_same += float(sums[3])
-        lag_bf += float(sums[4])
-        summed = max(summed, end - 2)
-        begin = end
-    last = updated - 1
-    cross += forward[last] * backward[last - 1]
-    energy += forward[last] * forward[last] + backward[last - 1] * backward[last - 1]
-    return cross, energy, lag_fb, lag_same, lag_bf
+    before = np.float32(0.0)
+    for begin in range(0, pairs, _TILE):
+        end = min(begin + _TILE, pairs)
+        some, before = _apply(k, forward[begin : end + 1], backward[begin:end], before)
+        cross += float(some)
+    return cross
 
 
 @kernel
@@ -216,44 +223,43 @@ def burg(
 
     Notes
     -----
-    Reflection coefficients as in [1]_; see the module for how two stages become one pass.
+    Reflection coefficients as in [1]_; see the module for how few times the errors are read.
     """
     _start(order, x, forward, backward, mirror, predictor)
-    updated = x.size
-    k1 = np.float32(0.0)
-    k2 = np.float32(0.0)
-    stages = 0  # to apply in the next pass: none in the first, then one or two
-    first_energy = 0.0
+    pairs = x.size - 1
+    cross, energy = _sums(pairs, forward, backward)
+    first_energy = summed = energy
+    before = 0.0
     stage = 0
-    while True:
-        cross, energy, lag_fb, lag_same, lag_bf = _pass(stages, k1, k2, updated, forward, backward)
-        pairs = updated - 1
-        first_energy = energy if stage == 0 else first_energy
-        if stage >= order or not (_ENERGY_FLOOR * first_energy < energy < np.inf):
-            return stage
-        reflection = _reflection(cross, energy)
+    while stage < order and _ENERGY_FLOOR * first_energy < energy < np.inf:
+        k = _reflection(cross, energy)
         stage += 1
-        stages = 1
-        _raise_order(stage, order, reflection, mirror, predictor)
-        k1 = np.float32(reflection)
-        if stage < order and abs(reflection) < _PAIR_LIMIT:
-            # The errors after the first stage, from those before it: cross term by the lagged
-            # products, energy by Burg's recursion less the two samples that drop out.
-            left = forward[1] + reflection * backward[0]
-            right = backward[pairs - 1] + reflection * forward[pairs]
-            next_cross = lag_fb + reflection * (lag_same + reflection * lag_bf)
-            next_energy = (1.0 - reflection * reflection) * energy - left * left - right * right
-            reflection = _reflection(next_cross, next_energy)
-            stage += 1
-            stages = 2
-            _raise_order(stage, order, reflection, mirror, predictor)
-            k2 = np.float32(reflection)
-        updated -= stages
+        if stage % 2 == 0:
+            _raise_twice(stage, order, before, k, mirror, predictor)
+        before = k
+        if stage == order:
+            break
+        # Where there is no room yet the last samples are not a whole vector.
+        whole = min((pairs + _WHOLE - 1) // _WHOLE * _WHOLE, x.size - 1)
+        energy = (1.0 + k * k) * energy + 4.0 * k * cross
+        cross = _pass(np.float32(k), whole, forward, backward)
+        first, last = float(forward[0]), float(backward[pairs - 1])
+        energy -= first * first + last * last
+        forward[pairs] = backward[pairs - 1] = np.float32(0.0)
+        pairs -= 1
+        if energy < _SUMMED_ANEW * summed:
+            cross, energy = _sums(pairs, forward, backward)
+            summed = energy
+    if stage % 2 == 1:
+        _raise_order(stage, order, before, mirror, predictor)
+    return stage
 
 
 @kernel
 def extrapolate(taps: NDArray[np.float64], line: NDArray[np.float64]) -> None:
     """Continue a signal by its linear predictor: ``x[i] = sum(taps[k] * x[i - order + k])``.
+
+    Four samples at a time, which reads taps and signal less often.
 
     Parameters
     ----------
@@ -263,7 +269,27 @@ def extrapolate(taps: NDArray[np.float64], line: NDArray[np.float64]) -> None:
         The last ``order`` known samples, then the ``n`` to be found.
     """
     order = taps.size
-    for i in range(line.size - order):
+    many = (line.size - order) // 4 * 4
+    for i in range(0, many, 4):
+        past = line[i : i + order]
+        first = second = third = fourth = 0.0
+        t1 = t2 = t3 = 0.0
+        for k in range(order):
+            known = past[k]
+            t0 = taps[k]
+            first += t0 * known
+            second += t1 * known
+            third += t2 * known
+            fourth += t3 * known
+            t3 = t2
+            t2 = t1
+            t1 = t0
+        second += t1 * first
+        third += t2 * first + t1 * second
+        fourth += t3 * first + t2 * second + t1 * third
+        made = line[i + order :]
+        made[0], made[1], made[2], made[3] = first, second, third, fourth
+    for i in range(many, line.size - order):
         past = line[i : i + order]
         total = 0.0
         for k in range(order):
