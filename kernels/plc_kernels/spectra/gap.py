@@ -99,7 +99,7 @@ def mark_gap(
 
 @kernel
 def analyse_rows(grid: Grid, rows: NDArray[np.float32], spectra: NDArray[np.float32]) -> None:
-    """Write the spectra of rows.
+    """Write the spectra of rows; frames in which two in a row are equal are analysed once.
 
     Parameters
     ----------
@@ -107,18 +107,27 @@ def analyse_rows(grid: Grid, rows: NDArray[np.float32], spectra: NDArray[np.floa
     rows : float32, shape (rows, samples)
     spectra : float32, shape (rows, 2, bins, frames), written
     """
+    hop = grid.window.size // OVERLAP
     for r in range(rows.shape[0]):
+        equal = 0
+        while r > 0 and equal < rows.shape[1] and rows[r, equal] == rows[r - 1, equal]:
+            equal += 1
+        known = min(max(equal // hop - INSIDE, 0), spectra.shape[3])
+        for part in range(2):
+            for k in range(spectra.shape[2]):
+                for t in range(known):
+                    spectra[r, part, k, t] = spectra[r - 1, part, k, t]
         analyse_frames(
             rows[r],
-            0,
+            known * hop,
             grid.window,
-            grid.window.size // OVERLAP,
+            hop,
             grid.factors,
             grid.twiddles,
             grid.scratch,
             grid.frame,
             grid.spectrum,
-            spectra[r],
+            spectra[r, :, :, known:],
         )
 
 
@@ -181,6 +190,7 @@ def _hold(
 def synthesise_gap(
     grid: Grid,
     rows: NDArray[np.float32],
+    spectra: NDArray[np.float32],
     context: int,
     filled: NDArray[np.float32],
     gap: int,
@@ -194,6 +204,7 @@ def synthesise_gap(
     ----------
     grid : Grid
     rows : float32, shape (channels * drafts, samples)
+    spectra : float32, shape (channels * drafts, 2, bins, frames), those of the rows
     context : int, frames before those that touch the gap
     filled : float32, shape (channels, 2, bins, touching)
     gap : int, its samples
@@ -206,12 +217,10 @@ def synthesise_gap(
     begin = (context + INSIDE) * hop
     drafts = rows.shape[0] // made.shape[0]
     for c in range(made.shape[0]):
-        draft = rows[(c + 1) * drafts - 1]
+        draft, own = rows[(c + 1) * drafts - 1], spectra[(c + 1) * drafts - 1]
         synthesise_frames(
             filled[c],
-            draft,
-            context * hop,
-            grid.window,
+            own[:, :, context : context + filled.shape[3]],
             grid.dual,
             hop,
             grid.factors,
@@ -232,4 +241,4 @@ def _blend(
     out: NDArray[np.float32],
 ) -> None:
     for i in range(draft.size):
-        out[i] = draft[i] + ramp[i] * (line[i] - draft[i])
+        out[i] = draft[i] + ramp[i] * line[i]

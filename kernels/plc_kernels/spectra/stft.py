@@ -107,8 +107,9 @@ def _spectrum(
     high = max(low, min(length, x.size - start))
     for i in range(low):
         frame[i] = 0
-    for i in range(low, high):
-        frame[i] = window[i] * x[start + i]
+    inside = x[start + low : start + high]
+    for i in range(inside.size):
+        frame[low + i] = window[low + i] * inside[i]
     for i in range(high, frame.size):
         frame[i] = 0
     rfft(frame, factors, twiddles, scratch, out)
@@ -212,9 +213,7 @@ def analyse_frames(
 @kernel
 def synthesise_frames(
     parts: NDArray[np.float32],
-    x: NDArray[np.float32],
-    first: int,
-    window: NDArray[np.float32],
+    own: NDArray[np.float32],
     dual: NDArray[np.float32],
     hop: int,
     factors: NDArray[np.int64],
@@ -226,33 +225,33 @@ def synthesise_frames(
 ) -> None:
     """Return from separate real and imaginary parts to samples: overlap and add.
 
+    As the transform is linear, these are what is to be added to a signal: bins that are not given
+    stay the signal's without a transform of theirs.
+
     Parameters
     ----------
     parts : float32, shape (2, bins, frames)
-        What :func:`analyse_frames` writes, changed. Where the grid has more bins, those above
-        are taken from ``x``.
-    x : float32, shape (n,), samples that the upper bins come from
-    first : int
-        Place of the first frame's first sample in ``x``.
-    window, dual, hop, factors, twiddles, scratch, frame
+        What :func:`analyse_frames` writes, changed.
+    own : float32, shape (2, bins, frames), what it wrote
+    dual, hop, factors, twiddles, scratch, frame
         Fields of an :class:`Stft`; the last two are written.
     spectrum : complex64, shape (bins of the grid,), written, scratch memory
     out : float32, shape (m,), written
-        Samples from the fourth hop of the first frame on, where the sum is complete: up to
-        ``frames - 3`` hops.
+        Change of the samples from the fourth hop of the first frame on, where the sum is complete:
+        up to ``frames - 3`` hops.
     """
     bins = min(parts.shape[1], spectrum.size)
-    above = spectrum.size > bins
     skipped = dual.size - hop
     for i in range(out.size):
         out[i] = 0.0
     for t in range(parts.shape[2]):
-        if above:
-            start = first + t * hop
-            _spectrum(x, start, window, factors, twiddles, scratch, frame, spectrum)
         for k in range(bins):
-            spectrum[k] = complex(parts[0, k, t], parts[1, k, t])
+            spectrum[k] = complex(parts[0, k, t] - own[0, k, t], parts[1, k, t] - own[1, k, t])
+        for k in range(bins, spectrum.size):
+            spectrum[k] = 0.0
         irfft(spectrum, factors, twiddles, scratch, frame)
         start = t * hop - skipped
-        for i in range(max(0, -start), min(dual.size, out.size - start)):
-            out[start + i] += dual[i] * frame[i]
+        low = max(0, -start)
+        added = out[start + low : min(start + dual.size, out.size)]
+        for i in range(added.size):
+            added[i] += dual[low + i] * frame[low + i]

@@ -170,6 +170,7 @@ def synthesise(block: Block, net: int, gap: int) -> None:
     synthesise_gap(
         tables.grid_of(block, net + GRID),
         array_of(block, LINES, net),
+        array_of(block, SPECTRA, net),
         block[net + CONTEXT],
         array_of(block, FILLED, net),
         gap,

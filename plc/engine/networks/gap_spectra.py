@@ -126,6 +126,7 @@ class GapSpectra:
         synthesise_gap(
             self._grid,
             self.lines,
+            self._by_row,
             self._context,
             self.filled,
             self.gap_samples,
