@@ -62,7 +62,7 @@ TEXTS = """
 import hashlib
 import numpy as np
 from numba import types
-from plc_kernels import jit
+from plc_kernels.build import jit
 from plc_kernels.build.compile import kernel, part
 @part
 def scale(x, y):
@@ -88,9 +88,10 @@ def package(tmp_path: Path) -> Path:
     """A package with two kernels, compiled as those of this one are."""
     root = Path(plc_kernels.__file__).parent
     folder = tmp_path / "plc_kernels"
-    folder.mkdir()
+    (folder / "build").mkdir(parents=True)
+    shutil.copy(root / "__init__.py", folder)
     for name in ("__init__", "compile", "jit", "library", "own_folder"):
-        shutil.copy(root / f"{name}.py", folder / f"{name}.py")
+        shutil.copy(root / "build" / f"{name}.py", folder / "build")
     (folder / "caller.py").write_text(CALLER)
     (folder / "callee.py").write_text(CALLEE)
     return folder

@@ -48,7 +48,7 @@ def test_code_for_another_family_leaves_the_register_to_whoever_emits_it(
 import platform
 platform.machine = lambda: "a machine of its own"
 import llvmlite.binding as llvm
-from plc_kernels import denormals
+from plc_kernels.build import denormals
 for name in (denormals.READ, denormals.WRITE):
     llvm.add_symbol(name, llvm.address_of_symbol("free"))
 denormals.generate_for({machine!r})
