@@ -1,14 +1,15 @@
 """How numba compiles a kernel: to LLVM's text, and to machine code where Python calls it.
 
-numba makes machine code of a function before another function may call it. Here functions that a
-kernel calls stay text, numba's own included: optimised as numba does, where a kernel or a function
-of numba's is called, and not before it is linked to its caller where a part is.
+numba makes machine code of a function before another function may call it, and optimises it with
+all that it calls. Here functions that a kernel calls stay text, numba's own included. A kernel is
+optimised by itself, without kernels that it calls, and again with all of them where Python calls
+one; a part is not before it is linked to its caller.
 """
 
-import contextlib
+import gc
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -55,20 +56,26 @@ class _NoEngine:
 
 
 class _Text(JITCodeLibrary):
-    """A function as text, optimised with its callees once another function calls it."""
+    """A function as text, optimised once another function calls it, without kernels it calls."""
 
     codegen: Any = _NoEngine()
     optimised: ClassVar[list[Any]] = []
-    """Those whose whole text is kept."""
-    _whole: Any = None
+    """Those whose optimised text is kept."""
+    kernels: dict[Any, None]
+    """Those that it calls, and that they call."""
+    _body: Any = None
 
     def finalize(self) -> None:
         """Take no more; numba calls this."""
         this: Any = self  # numba has no types
         this._raise_if_finalized()
+        self.kernels = {}
         for library in dict.fromkeys(this._linking_libraries):
             library._ensure_finalized()
             this._reload_init.update(library._reload_init)
+            if isinstance(library, _Kernel):
+                self.kernels[library] = None
+            self.kernels.update(getattr(library, "kernels", {}))
         this._finalize_dynamic_globals()
         this._finalized = True
 
@@ -79,21 +86,46 @@ class _Text(JITCodeLibrary):
         return 0
 
     def _get_module_for_linking(self) -> Any:
+        """Return the text with all kernels that it calls, for a function of numba's."""
+        whole = self.body().clone()
+        for library in self.kernels:
+            whole.link_in(library.body(), preserve=True)
+        return whole
+
+    def body(self) -> Any:
+        """Return the text, optimised if it is no part, without kernels that it calls."""
         this: Any = self
         this._ensure_finalized()
-        if self._whole is None:
+        if self._body is None:
             alone = this._final_module
             this._final_module = alone.clone()
             for library in dict.fromkeys(this._linking_libraries):
-                this._final_module.link_in(library._get_module_for_linking(), preserve=True)
+                if library not in self.kernels:
+                    this._final_module.link_in(_body(library), preserve=True)
             self._optimise()
-            self._whole = super()._get_module_for_linking()  # type: ignore[no-untyped-call]
+            self._body = super()._get_module_for_linking()  # type: ignore[no-untyped-call]
             this._final_module = alone
             self.optimised.append(self)
-        return self._whole
+        return self._body
 
     def _optimise(self) -> None:
         self._optimize_final_module()  # type: ignore[no-untyped-call]
+
+
+def _body(library: Any) -> Any:
+    return library.body() if isinstance(library, _Text) else library._get_module_for_linking()
+
+
+class _Bodies:
+    """A library of numba's, of a text without kernels that it calls: an entry links them, too."""
+
+    def __init__(self, library: Any) -> None:
+        self._reload_init = library._reload_init
+        self._get_module_for_linking = lambda: _body(library)
+
+
+class _Kernel(_Text):
+    """A kernel as text, which is optimised once without its caller, and once with that."""
 
 
 class _Part(_Text):
@@ -104,41 +136,37 @@ class _Part(_Text):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _PartLowering(NativeLowering):
-    """As numba's own, to a part's text."""
+class _Lowering(NativeLowering):
+    """As numba's own, to a text; nothing counts who uses an array, as kernels borrow all."""
 
-    _name = "plc_part_lowering"
+    _name = "plc_lowering"
 
     def run_pass(self, state: Any) -> bool:
-        make: Any = _Part
+        make: Any = state.pipeline.text
         state.library = make(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.targetctx = state.targetctx.subtarget(enable_nrt=False)
         return bool(super().run_pass(state))  # type: ignore[no-untyped-call]
 
 
-class PartPipeline(CompilerBase):
-    """numba's pipeline, ending in a part's text."""
+class KernelPipeline(CompilerBase):
+    """numba's pipeline, ending in a kernel's text."""
+
+    text: type[_Text] = _Kernel
 
     def define_pipelines(self) -> list[Any]:
         """Return numba's passes, with another lowering; numba calls this."""
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
         for k, (each, told) in enumerate(passes.passes):
             if each is NativeLowering:
-                passes.passes[k] = _PartLowering, told
+                passes.passes[k] = _Lowering, told
         passes.finalize()
         return [passes]
 
 
-@contextlib.contextmanager
-def _text_alone(context: Any) -> Iterator[None]:
-    """Let numba keep the functions that it compiles as text; its global lock is held."""
-    context.refresh()
-    codegen = context.codegen()
-    before = codegen._library_class
-    codegen._library_class = _Text
-    try:
-        yield
-    finally:
-        codegen._library_class = before
+class PartPipeline(KernelPipeline):
+    """numba's pipeline, ending in a part's text."""
+
+    text = _Part
 
 
 class _TextCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no types
@@ -150,10 +178,16 @@ class _TextCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no ty
         return signature, tuple(types.unliteral(each) for each in args)
 
     def compile(self, args: Any, return_type: Any) -> Any:
-        """Return numba's result for types of arguments; numba calls this."""
+        """Return numba's result for types of arguments; numba calls this with its global lock."""
         this: Any = self
-        with _text_alone(this.targetdescr.target_context):
+        context = this.targetdescr.target_context
+        context.refresh()
+        codegen = context.codegen()
+        before, codegen._library_class = codegen._library_class, _Text
+        try:
             return super().compile(args, return_type)
+        finally:
+            codegen._library_class = before
 
 
 class _EntryCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no types
@@ -163,7 +197,13 @@ class _EntryCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no t
 
     def compile(self, args: Any, return_type: Any) -> Any:
         """Return numba's result for types of arguments; numba calls this."""
-        self.text.compile(args)
+        collects = gc.isenabled()
+        gc.disable()  # numba's objects are many, and in use until it is done
+        try:
+            self.text.compile(args)
+        finally:
+            if collects:
+                gc.enable()
         result = self.text.overloads[tuple(args)]
         context, kept = result.target_context, result.library
         make: Any = _Entry
@@ -171,7 +211,8 @@ class _EntryCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no t
         library.enable_object_caching()
         library._reload_init.update(kept._reload_init)
         library._final_module.link_in(kept._final_module, preserve=True)
-        library._linking_libraries += kept._linking_libraries
+        called = dict.fromkeys([*kept._linking_libraries, *kept.kernels])
+        library._linking_libraries += map(_Bodies, called)
         with context.push_code_library(library):  # a conversion of the result may compile
             context.create_cpython_wrapper(
                 library, result.fndesc, result.environment, result.call_helper, release_gil=True
@@ -183,23 +224,6 @@ class _EntryCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba has no t
         return result
 
 
-def keep_text(dispatcher: Any) -> Any:
-    """Make text of a function of numba's, for other functions to call; return it."""
-    dispatcher._compiler.__class__ = _TextCompiler
-    return dispatcher
-
-
-def call_from_python(dispatcher: Any, text: Any) -> Any:
-    """Let Python call a kernel by ``dispatcher``, and kernels call its text; return it."""
-    dispatcher._compiler.__class__ = _EntryCompiler
-    dispatcher._compiler.text = text
-    dispatcher.get_call_template = text.get_call_template
-    dispatcher.get_overload = text.get_overload
-    # What comes from the cache needs none of numba's extensions.
-    dispatcher._compilation_chain_init_hook = lambda: None
-    return dispatcher
-
-
 def compiled_text(dispatcher: Any, args: tuple[Any, ...]) -> Any:
     """Return numba's result for a kernel's text."""
     text = dispatcher._compiler.text
@@ -209,10 +233,14 @@ def compiled_text(dispatcher: Any, args: tuple[Any, ...]) -> Any:
 
 def whole_text(dispatcher: Any, args: tuple[Any, ...]) -> str:
     """Return the text of a kernel with all that it calls, optimised as its machine code is."""
-    result = compiled_text(dispatcher, args)
-    module = result.library._get_module_for_linking().clone()
-    module.get_function(result.fndesc.llvm_func_name).linkage = "external"
-    return str(module)
+    kept = compiled_text(dispatcher, args).library
+    make: Any = _Text
+    whole = make(kept._codegen, kept.name)
+    whole._final_module.link_in(kept._final_module, preserve=True)
+    for library in dict.fromkeys([*kept._linking_libraries, *kept.kernels]):
+        whole._final_module.link_in(_body(library), preserve=True)
+    whole._optimise()
+    return str(whole._final_module)
 
 
 def optimise_for(processor: str) -> None:
@@ -226,7 +254,7 @@ def optimise_for(processor: str) -> None:
         **options
     )
     for library in _Text.optimised:
-        library._whole = library._shared_module = None
+        library._body = library._shared_module = None
     _Text.optimised.clear()
 
 
@@ -269,9 +297,16 @@ def kernel(function: _F) -> "Dispatcher[_F]":
         refused[f"compiled kernels are not kept: {error}"] = None
         compiled = njit(nogil=True, error_model="numpy", fastmath=_FAST)(function)
     if isinstance(compiled, Dispatcher):  # unless numba is told not to compile
+        # Python calls it by this, and kernels its text.
         cached: Any = compiled
+        text: Any = _text(function, KernelPipeline, _PART)
         cached._cache = LeanCache(cached._cache)
-        call_from_python(cached, keep_text(njit(**_PART)(function)))
+        cached._compiler.__class__ = _EntryCompiler
+        cached._compiler.text = text
+        cached.get_call_template = text.get_call_template
+        cached.get_overload = text.get_overload
+        # What comes from the cache needs none of numba's extensions.
+        cached._compilation_chain_init_hook = lambda: None
     return compiled
 
 
@@ -307,18 +342,10 @@ def _cached_in_ours(function: _F) -> "Dispatcher[_F]":
     folder, why = own_folder("kernels")
     if folder is None:
         raise RuntimeError(why)
-    with _cache_in(folder):
-        return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
-
-
-@contextlib.contextmanager
-def _cache_in(folder: Path) -> Iterator[None]:
-    """Make numba keep its cache in ``folder``."""
     settings: Any = config  # numba makes its attributes at import
-    before = settings.CACHE_DIR
-    settings.CACHE_DIR = str(folder)
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(folder)
     try:
-        yield
+        return njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)(function)
     finally:
         settings.CACHE_DIR = before
 
@@ -348,7 +375,7 @@ def part(function: _F) -> "Dispatcher[_F]":
 
     Without the code by which Python calls it, numba takes half as long.
     """
-    return _part(function, _PART)
+    return _text(function, PartPipeline, _PART)
 
 
 def rounded_part(function: _F) -> "Dispatcher[_F]":
@@ -356,13 +383,15 @@ def rounded_part(function: _F) -> "Dispatcher[_F]":
 
     Of what a network's answer depends on so much that a last bit is seen.
     """
-    return _part(function, {**_PART, "fastmath": False})
+    return _text(function, PartPipeline, {**_PART, "fastmath": False})
 
 
-def _part(function: _F, settings: dict[str, Any]) -> "Dispatcher[_F]":
-    compiled: Dispatcher[_F] = njit(pipeline_class=PartPipeline, **settings)(function)
+def _text(function: _F, pipeline: Any, settings: dict[str, Any]) -> "Dispatcher[_F]":
+    """Make a text of ``function``, for other functions to call."""
+    compiled: Dispatcher[_F] = njit(pipeline_class=pipeline, **settings)(function)
     if isinstance(compiled, Dispatcher):
-        keep_text(compiled)
+        text: Any = compiled
+        text._compiler.__class__ = _TextCompiler
     return compiled
 
 

@@ -43,6 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import kernel
+from plc_kernels.signal.history import copy
 from plc_kernels.spectra.fft import RealFft, irfft, rfft
 
 # Columns of a plan's table of bands. FIRST: the window's first bin, below 0 and above half the
@@ -319,7 +320,7 @@ def nsgt(
     out : complex128, shape (coefficients,), written, coefficients, band after band
     """
     n = padded.size
-    padded[: x.size] = x
+    copy(x, padded[: x.size])
     padded[x.size :] = 0.0
     rfft(padded, factors, twiddles, scratch, spectrum)
     for j in range(bands.shape[0]):
@@ -418,4 +419,4 @@ def insgt(
             else:
                 spectrum[k] += value
     irfft(spectrum, factors, twiddles, scratch, padded)
-    out[:] = padded[: out.size]
+    copy(padded, out)

@@ -110,5 +110,7 @@ def fast_griffin_lim(
             for j in range(out.shape[1]):
                 out[n, j] = new[n, j] + step * (new[n, j] - old[n, j])
     if iterations > 0:
-        spectra[:] = projected[(iterations - 1) % 2]
+        for n in range(spectra.shape[0]):
+            for j in range(spectra.shape[1]):
+                spectra[n, j] = projected[(iterations - 1) % 2, n, j]
     impose(magnitude, known, values, spectra)

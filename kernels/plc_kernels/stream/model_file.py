@@ -22,6 +22,7 @@ from plc_kernels.network import plan
 from plc_kernels.network.check import is_sound
 from plc_kernels.network.product import LANES
 from plc_kernels.signal.contour import FEATURES
+from plc_kernels.signal.history import copy
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import bits, doubles, floats, halves, words
 
@@ -140,7 +141,7 @@ def open_block(file: int, size: int, block: int) -> int:
     for k in range(given[PARTS]):
         length = given[HEAD + 2 * k + 1]
         if given[HEAD + 2 * k] == AS_IT_IS:
-            words(made, 0, length)[:] = words(at, 0, length)
+            copy(words(at, 0, length), words(made, 0, length))
             at += 8 * length
         else:
             _widen(halves(at, 0, 2 * length), bits(made, 0, 2 * length))

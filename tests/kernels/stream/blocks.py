@@ -100,7 +100,7 @@ class Stream:
         entry.open_block(settings, self.block)
         self.shape = int(settings[2]), int(settings[1])
         self.dtype: Any = np.float32
-        self.flags = self.steps = 0
+        self.flags = 0
         self.drafts: list[NDArray[np.float32]] = []
 
     def move(self) -> None:
@@ -159,10 +159,8 @@ class Stream:
                 self.drafts.append(draft.reshape(self.shape[1], n).copy())
                 draft *= np.float32(gain)
             self.flags |= flags
-            self.steps += 1
             flags = step_many(block[None], GO_ON, place, 0, *around)
         self.flags |= flags
-        self.steps += 1
         return box
 
     @property
