@@ -270,7 +270,7 @@ def test_a_lock_in_the_shared_temporary_folder_holds_nobody_up(
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path / "own"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    progress = Progress(Warmth(rest=lambda seconds: pytest.fail("it waits")), beside=False)
+    progress = Progress(Warmth(rest=lambda seconds: pytest.fail("it waits")))
     lock = tmp_path / f"plc-warm-up-{os.getuid()}.lock"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(lock)],

@@ -139,15 +139,8 @@ class Memory(Protocol):
     """The memory of a stream, :class:`plc.engine.stream.memory.StreamMemory`, as used here."""
 
     block: NDArray[np.int64]
+    numbers: NDArray[np.float64]
     model: int
-
-    @property
-    def words(self) -> memoryview:
-        """The words of the block."""
-
-    @property
-    def reals(self) -> Any:
-        """The numbers among them."""
 
 
 class BurstsAhead:
@@ -183,13 +176,14 @@ class BurstsAhead:
         self.error = ""
         self.closed = False
         self._block, self._model = memory.block, memory.model
-        self._words, self._reals = memory.words, memory.reals
+        self._words: Any = memory.block.data
+        self._reals: Any = memory.numbers.data
         self._pace = pace
         self._counters = counters
         self._most_ms = most_ms
         self._answer = answer
         self._prepare = prepare
-        self._limit_ms = float(memory.reals[layout.LIMIT_MS])
+        self._limit_ms = self._reals[layout.LIMIT_MS]
         self._cpu_clock = thread_clock()
         self.second = OneThread("preparation")
         """Whoever is inside has the second set of the stream's memory."""

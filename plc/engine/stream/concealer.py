@@ -205,7 +205,9 @@ class Concealer:
         self._inside = OneThread("Concealer")
         self._dropouts = DropoutFinder(config) if config.detect_dropouts else None
         self._block = memory.block
-        self._words, self._reals = memory.words, memory.reals
+        # One word of these is read and written in half the time of an array's.
+        self._words: Any = memory.block.data
+        self._reals: Any = memory.numbers.data
         self._layout = snapshots.layout_of(memory.block)
         self._blocks = memory.block[None]
         self._float_box, self._int16_box = memory.box(np.float32), memory.box(np.int16)

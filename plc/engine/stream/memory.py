@@ -101,16 +101,6 @@ class StreamMemory:
         """Return an array of the block, as :mod:`plc_kernels.stream.layout` names it."""
         return layout.TABLE.view(self.block, word)
 
-    @property
-    def words(self) -> memoryview:
-        """The block's words: one is read and written in half the time of an array's."""
-        return self.block.data
-
-    @property
-    def reals(self) -> Any:
-        """The same of the numbers among the words."""
-        return self.numbers.data
-
     def box(self, dtype: type) -> Any:
         """Return the inbox as an array, shape (packet_samples, channels)."""
         box = self.array(layout.INBOX)

@@ -77,12 +77,8 @@ COMPILING = (
     "compiling the kernels, once on this machine: half a minute to a minute; "
     "plc doctor --warm does it beforehand"
 )
-_PROGRESS = "compiling the kernels: {:.0f} % done, some {:.0f} s left"
-_PROGRESS_MOST = 0.95
-SOON = "compiling the kernels: soon done, later where the machine is busy"
-# The first functions that are compiled tell how fast this machine is: their share of the whole
-# time, measured with a process beside and without.
-_FUNCTIONS, _SHARE_BESIDE, _SHARE_ALONE = 100, 0.19, 0.12
+_PROGRESS = "compiling the kernels: {} of some {} functions done; the last take longest"
+_FUNCTIONS = 240
 LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
 
@@ -165,25 +161,16 @@ class Warmth:
 class Progress:
     """Functions that numba has compiled, of about as many as there are."""
 
-    def __init__(self, how: Warmth, beside: bool) -> None:
+    def __init__(self, how: Warmth) -> None:
         self._how = how
-        self._share = _SHARE_BESIDE if beside else _SHARE_ALONE
         self._functions = 0
-        self._began_s = self._whole_s = 0.0
         self._told = False
         self._waiting = False
         """For another process."""
 
-    def begin(self) -> None:
-        """Note when the first function began."""
-        self._began_s = self._began_s or self._how.clock()
-
     def count(self) -> None:
         """Count a function."""
         self._functions += 1
-        if self._functions <= _FUNCTIONS:
-            share = self._share * self._functions / _FUNCTIONS
-            self._whole_s = (self._how.clock() - self._began_s) / share
 
     def why(self) -> str:
         """Return in words why the start is slow."""
@@ -192,13 +179,10 @@ class Progress:
             return WAITING
         if how.compiled(how.kernels) == len(how.kernels):
             return LOADING
-        if not self._told or not self._whole_s:
+        if not self._told:
             self._told = True
             return COMPILING
-        gone_s = how.clock() - self._began_s
-        if gone_s > _PROGRESS_MOST * self._whole_s:
-            return SOON
-        return _PROGRESS.format(100.0 * gone_s / self._whole_s, self._whole_s - gone_s)
+        return _PROGRESS.format(self._functions, max(self._functions, _FUNCTIONS))
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -263,7 +247,7 @@ class WarmUp:
             """Listener of numba's reports on functions that it compiles."""
 
             def on_start(self, event: event.Event) -> None:
-                progress.begin()
+                pass
 
             def on_end(self, event: event.Event) -> None:
                 progress.count()
@@ -273,7 +257,7 @@ class WarmUp:
         how, beside = self._how, self._how.is_worth_a_process()
         is_cold = how.compiled(how.kernels) < len(how.kernels)
         level = logging.WARNING if is_cold else logging.INFO
-        progress = Progress(how, beside)
+        progress = Progress(how)
         slow = notice.if_slow(progress.why, how.slow_s, _PROGRESS_S, level)
         with event.install_listener("numba:compile", Listener()), slow, progress.turn():
             self._run(beside)
