@@ -8,6 +8,7 @@ concealment of their own, and judges of speech, are the caller's. Beside that th
 packet takes is measured as live streams have it: in real time, by the defaults, after a warm pass.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -184,7 +185,9 @@ def run(
     rows: list[DemoRow] = []
     drawn: list[str] = []
     problem: str | None = None
-    bench = _Bench(dict(judges or {}), dict(rivals or {}), live_s)
+    if live_s:
+        _tell(progress, f"{', '.join(streams)}: {OURS}, {live_s:g} s in real time")
+    bench = _Bench(judges or {}, rivals or {}, _time_live(streams, live_s))
     heard: list[listening.Clip] = []
     for clip, stream in streams.items():
         write_trace(folder / f"{clip}.trace", stream.lost, [stream.title, "1 = lost"])
@@ -229,12 +232,17 @@ def _streams(model: GilbertElliott) -> dict[str, LossyClip]:
 
 
 class _Bench:
-    """Judges of speech and rivals; one whose library is missing is left out."""
+    """Judges of speech and rivals; one whose library is missing is left out. Times of clips."""
 
-    def __init__(self, judges: dict[str, Judge], rivals: dict[str, Rival], live_s: float) -> None:
-        self.judges = judges
-        self.rivals = rivals
-        self.live_s = live_s
+    def __init__(
+        self,
+        judges: Mapping[str, Judge],
+        rivals: Mapping[str, Rival],
+        live: Mapping[str, tuple[NDArray[np.float64], float]],
+    ) -> None:
+        self.judges = dict(judges)
+        self.rivals = dict(rivals)
+        self.live = live
         self.problem: str | None = None
         self.rival_problem: str | None = None
 
@@ -327,9 +335,7 @@ def _play_all(
     _tell(progress, f"{clip}: {', '.join([*bench.rivals, LABELS[ours]])}")
     played |= bench.played(stream)
     played[LABELS[ours]] = _play(stream)
-    if bench.live_s:
-        _tell(progress, f"{clip}: {OURS}, {bench.live_s:g} s in real time")
-    took_ms, limit_ms = _time_live(stream, bench.live_s)
+    took_ms, limit_ms = bench.live[clip]
     _write(folder / f"{clip}-original.wav", stream.original, stream.sample_rate)
     rows = []
     for label, signal in played.items():
@@ -369,23 +375,38 @@ def _play(stream: LossyClip) -> NDArray[np.float32]:
     return played.reshape(-1)[: len(stream.original)]
 
 
-def _time_live(stream: LossyClip, seconds: float) -> tuple[NDArray[np.float64], float]:
-    """Return the ms that lost packets take inside ``push`` in real time, and the limit for each."""
-    packet_s = stream.packet_samples / stream.sample_rate
-    packets = in_packets(stream.original[:, None], stream.packet_samples)
-    packets = packets[: round(seconds / packet_s)]
-    took_s = np.zeros(len(packets))
-    with Concealer(
-        sample_rate=stream.sample_rate, channels=1, packet_samples=stream.packet_samples
-    ) as concealer:
+def _time_live(
+    streams: Mapping[str, LossyClip], seconds: float
+) -> dict[str, tuple[NDArray[np.float64], float]]:
+    """Return the ms that lost packets take inside ``push`` in real time, and the limit for each.
+
+    The clips play side by side, each at its turn within a packet, as packets are of one length.
+    """
+    first = next(iter(streams.values()))
+    packet_s = first.packet_samples / first.sample_rate
+    count = min(round(seconds / packet_s), *(len(each.lost) for each in streams.values()))
+    turns = [*range(min(_WARM, count)), *range(count)]
+    timed = {}
+    with contextlib.ExitStack() as closing:
+        for clip, stream in streams.items():
+            concealer = Concealer(
+                sample_rate=stream.sample_rate, channels=1, packet_samples=stream.packet_samples
+            )
+            closing.enter_context(concealer)
+            packets = in_packets(stream.original[:, None], stream.packet_samples)[:count]
+            timed[clip] = concealer, packets, stream.lost[:count], np.zeros(count)
         begin_s = time.perf_counter()
-        for turn, i in enumerate([*range(min(_WARM, len(packets))), *range(len(packets))]):
-            time.sleep(max(0.0, begin_s + (turn + 1) * packet_s - time.perf_counter()))
-            turn_s = time.perf_counter()
-            concealer.push(None if stream.lost[i] else packets[i])
-            took_s[i] = time.perf_counter() - turn_s
-        limit_ms = concealer.config.time_limit_ms
-    return 1000 * took_s[stream.lost[: len(packets)]], limit_ms
+        for turn, i in enumerate(turns):
+            for k, (concealer, packets, lost, took_s) in enumerate(timed.values()):
+                due_s = begin_s + (turn + 1 + k / len(timed)) * packet_s
+                time.sleep(max(0.0, due_s - time.perf_counter()))
+                turn_s = time.perf_counter()
+                concealer.push(None if lost[i] else packets[i])
+                took_s[i] = time.perf_counter() - turn_s
+    return {
+        clip: (1000.0 * took_s[lost], concealer.config.time_limit_ms)
+        for clip, (concealer, _, lost, took_s) in timed.items()
+    }
 
 
 def explained(rows: Sequence[DemoRow]) -> list[str]:

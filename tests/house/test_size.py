@@ -20,7 +20,7 @@ WISHES = {
     "plc.restore.repair": (35_699, 158),
     "plc.embed.library": (14_753, 63),  # 14,500
     "plc_training.cli": (42_402, 198),
-    "": (87_758, 449),  # 77,000
+    "": (87_779, 449),  # 77,000
     "the wing": (7_501, 34),
 }
 # Names that a module imports. More have those of the table; an entry only falls.
