@@ -156,7 +156,11 @@ FUNCTIONS = {
     ),
     # block, at; block, model
     "plck_look": View(preparation.look, "pi", ((Kind.WORDS, 0), (Kind.NUMBER, 1))),
-    "plck_prepare": View(preparation.prepare, "pp", ((Kind.WORDS, 0), (Kind.ADDRESS, 1))),
+    "plck_prepare": View(
+        networks.fill_part,
+        "pp",
+        ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.CONSTANT, networks.PREPARES)),
+    ),
     # block, model
     "plck_calibrate": View(entry.calibrate, "pp", ((Kind.WORDS, 0), (Kind.ADDRESS, 1))),
     # file, size; file, size, block

@@ -156,7 +156,7 @@ def _copy(block: Block, second: Block, rows: NDArray[np.int16]) -> None:
             copy(words(block, word, n), words(second, word, n))
 
 
-@kernel
+@part
 def prepare(block: Block, model: int) -> int:
     """Make the burst that :func:`look` saw begin; return the sample that it begins with.
 
@@ -180,7 +180,7 @@ def prepare(block: Block, model: int) -> int:
     return int(second[at.PREPARED_AT])
 
 
-@kernel
+@part
 def hear(block: Block) -> None:
     """Make the samples of a prepared burst from the answer of a network outside the step.
 

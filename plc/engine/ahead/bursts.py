@@ -34,12 +34,12 @@ from plc.engine.runtime.threads import Level, OneThread, give_way, note_end, sta
 from plc.errors import ConcurrentPushError, in_a_line, not_copied
 from plc.processor_time import thread_clock
 from plc_kernels.build.denormals import flush_denormals
-from plc_kernels.stream import layout, preparation
+from plc_kernels.stream import layout, networks, preparation
 from plc_kernels.stream.step import PLAYS_NOISE
 
 _ask = DirectCall(preparation.ask)
 _expected_losses = DirectCall(preparation.expected_losses)
-_prepare = DirectCall(preparation.prepare)
+_fill_part = DirectCall(networks.fill_part)
 
 # Of the mean of the cost: the last of so many preparations.
 _COST_MEMORY = 32
@@ -132,7 +132,7 @@ def _running() -> _Preparer | None:
 
 def prepare_burst(block: NDArray[np.int64], model: int) -> int:
     """Make the burst that would begin with a stream's next packet; return where it would."""
-    return int(_prepare.run(block, model))
+    return int(_fill_part.run(block, model, networks.PREPARES))
 
 
 class Memory(Protocol):
@@ -170,7 +170,7 @@ class BurstsAhead:
         answer: Callable[[], None] | None,
         prepare: Callable[[NDArray[np.int64], int], int],
     ) -> None:
-        for kernel in (_ask, _expected_losses, _prepare):
+        for kernel in (_ask, _expected_losses, _fill_part):
             kernel.settle()
         self.cost_ms = 0.0
         self.error = ""

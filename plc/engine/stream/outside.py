@@ -33,7 +33,7 @@ from plc.engine.runtime.onnx_network import (
     open_network,
 )
 from plc.engine.runtime.worker import ANSWER_BY, NO_TICKET, NetworkCounters, Result, StreamContext
-from plc_kernels.stream import extend_network, layout, networks, preparation
+from plc_kernels.stream import extend_network, layout, networks
 from plc_kernels.stream.gap import FILLED, LOST, NETS, SPECTRA
 from plc_kernels.stream.step import BEGAN, WANTS_BRIDGE
 
@@ -48,7 +48,6 @@ _GPU_SIZES, _CPU_SIZES = (8, MOST_STREAMS), (2, 4, 8, 16, 32, MOST_STREAMS)
 _OFF = -1
 """Ticket of a network that is switched off."""
 _fill_part = DirectCall(networks.fill_part)
-_hear = DirectCall(preparation.hear)
 
 Asking = tuple[NDArray[np.int64], NetworkCounters | None]
 """Block of a stream whose network's answer is due, and where that is counted; None: by the worker,
@@ -193,8 +192,7 @@ class OutsideNetworks:
         self._ticket = NO_TICKET
         self._used: _Network | None = None
         """Whose rows were made since the last packet."""
-        for kernel in (_fill_part, _hear):
-            kernel.settle()
+        _fill_part.settle()
 
     @property
     def _all(self) -> "list[_Network | WaitingEncoder]":
@@ -322,7 +320,7 @@ class OutsideNetworks:
         asked = self._by_net.get(served) if second[extend_network.PENDING] else None
         if asked is not None and asked.ahead is not None:
             second[layout.GIVEN] = asked.answer_ahead(block, second)
-            _hear.run(block)
+            _fill_part.run(block, 0, networks.HEARS)
 
     def took(self, late: bool) -> tuple[bool, int]:
         """Note whether a concealment was late; return whether prediction was the cause.

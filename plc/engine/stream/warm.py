@@ -40,8 +40,6 @@ _NETWORKS: tuple[tuple[Any, str], ...] = (
     (preparation.open_second, "wn"),
     (preparation.look, "wn"),
     (preparation.ask, "w"),
-    (preparation.prepare, "wn"),
-    (preparation.hear, "w"),
     (preparation.expected_losses, "w"),
     (preparation.expect_losses, "br"),
 )

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from plc_kernels.stream import entry, layout, model_file
 from plc_kernels.stream.arrays import Block
-from plc_kernels.stream.networks import fill_part
-from plc_kernels.stream.preparation import look, prepare
+from plc_kernels.stream.networks import PREPARES, fill_part
+from plc_kernels.stream.preparation import look
 from plc_kernels.stream.step import DRAIN, GO_ON, MORE, PUSH, WANTS_FILL, step_many
 
 LINE = 8
@@ -126,7 +126,7 @@ class Stream:
     def prepare(self) -> None:
         """Prepare the burst that was seen last."""
         address = 0 if self._model is None else self._model.ctypes.data
-        self.block[layout.PREPARED_AT] = prepare(self.block, address)
+        self.block[layout.PREPARED_AT] = fill_part(self.block, address, PREPARES)
 
     def flush(self, packets: int) -> NDArray[Any]:
         """Return the last packets."""

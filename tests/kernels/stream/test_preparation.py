@@ -17,6 +17,7 @@ from plc_kernels.stream import (
     extend_network,
     gap,
     layout,
+    networks,
     preparation,
 )
 from tests.examples import examples
@@ -260,4 +261,5 @@ def test_preparing_allocates_nothing() -> None:
     assert_allocates_nothing(preparation.look, (prepared.block, at))
     model = model_for(16_000)
     assert model is not None
-    assert_allocates_nothing(preparation.prepare, (prepared.block, model.ctypes.data))
+    preparing = prepared.block, model.ctypes.data, networks.PREPARES
+    assert_allocates_nothing(networks.fill_part, preparing)
