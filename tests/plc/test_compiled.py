@@ -26,7 +26,7 @@ def test_arguments_of_other_types_are_refused_and_change_nothing() -> None:
     before = stream._block[STATS:].copy()
     for wrong in (None, "block", [1, 2]):
         with pytest.raises(TypeError):
-            concealer._step.run(wrong, 0, 0, 0, False, stream._missing, 0, 0, 0, 1)
+            concealer._step.run(wrong, 0, 0, 0, False, stream._memory.missing, 0, 0, 0, 1)
     np.testing.assert_array_equal(stream._block[STATS:], before)
 
 

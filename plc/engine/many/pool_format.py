@@ -24,8 +24,8 @@ from plc.engine.stream.stats import Stats
 from plc.errors import ConfigError, check_settings, not_copied
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.extend_network import WORK
-from plc_kernels.stream.networks import SUBMIT, WAIT, fill_part
-from plc_kernels.stream.preparation import BETWEEN, look, prepare
+from plc_kernels.stream.networks import PREPARES, SUBMIT, WAIT, fill_part
+from plc_kernels.stream.preparation import BETWEEN, look
 from plc_kernels.stream.step import GO_ON, MORE, PLAYED, PUSH
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class PoolFormat:
             return
         second = block[block[at.SECOND] // 8 :]
         before = _memory.lend(second)
-        block[at.PREPARED_AT] = prepare(block, self.model)
+        block[at.PREPARED_AT] = fill_part(block, self.model, PREPARES)
         second[WORK] = before
 
     def note_burst(self, took_s: float, hurried: bool) -> None:

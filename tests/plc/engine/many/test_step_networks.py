@@ -21,6 +21,7 @@ from plc.engine.stream.dependencies import Dependencies
 from plc.engine.stream.stats import Stats
 from plc.errors import ConfigError, ModelError
 from plc.files.distances import lsd_db
+from plc_kernels.stream import networks
 from tests.examples import examples, some
 from tests.kernels.stream.test_networks import speech
 from tests.signals import tones
@@ -224,11 +225,13 @@ class Work:
         self.now_s = 0.0
         self.prepared: list[int] = []
         monkeypatch.setattr(pool_format, "look", lambda *_: True)
-        monkeypatch.setattr(pool_format, "prepare", self.prepare)
+        monkeypatch.setattr(pool_format, "fill_part", self.fill_part)
         depends = Dependencies(clock=lambda: self.now_s, cpu_clock=lambda: lambda: self.now_s)
         monkeypatch.setattr(ConcealerPool, "dependencies", depends)
 
-    def prepare(self, block: NDArray[np.int64], address: int) -> int:
+    def fill_part(self, block: NDArray[np.int64], address: int, flags: int) -> int:
+        if flags != networks.PREPARES:
+            return int(networks.fill_part(block, address, flags))
         self.prepared.append(int(block[0]))
         self.now_s += 1e-3
         return -1

@@ -367,7 +367,10 @@ def test_help_names_the_longest_gap_that_is_refined() -> None:
 def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the demonstration push nothing in real time; tests/plc/programs/test_demo.py does."""
     times_ms = np.array([0.2, 0.3])
-    monkeypatch.setattr("plc.programs.demo._time_live", lambda stream, seconds: (times_ms, 5.0))
+    monkeypatch.setattr(
+        "plc.programs.demo._time_live",
+        lambda streams, seconds: dict.fromkeys(streams, (times_ms, 5.0)),
+    )
 
 
 @pytest.mark.usefixtures("untimed")
