@@ -299,7 +299,7 @@ def test_a_lock_of_ones_own_is_waited_for_and_said_so(
     monkeypatch.setenv("PLC_CACHE_DIR", str(tmp_path))
     told = []
     how = Warmth(wait_s=0.2, rest=lambda seconds: told.append(second.why()))
-    first, second = (Progress(how, beside=False) for _ in range(2))
+    first, second = (Progress(how) for _ in range(2))
     with first.turn():
         (lock,) = (tmp_path / "locks").iterdir()
         assert mode_of(lock) == 0o600
