@@ -201,8 +201,6 @@ class StepPrediction:
     def pass_time(self, ms: float) -> int:
         """Advance the stream's time; return the steps up the ladder."""
         turns = 0 if self.outside is None else self.outside.pass_time(ms)
-        if self.pace.settled:
-            return turns
         changes = self.pace.pass_time(ms)
         self._use_depth()
         return changes + turns
