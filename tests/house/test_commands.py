@@ -19,6 +19,8 @@ SOURCES = sorted(
     for folder in ("plc", "bench/plc_bench", "training/plc_training")
     for path in (ROOT / folder).rglob("*.py")
 )
+# Of .ci/run, pytest, libopus' configure and examples/c/conceal.c.
+OTHER_OPTIONS = {"--deep", "--hypothesis-profile", "--enable-dred", "--work"}
 # A word behind which another command, or none, begins.
 _END = re.compile(r"^(\||\|\||&&|;|&|\d?>|<|>>|#.*)$")
 
@@ -51,6 +53,11 @@ def lines_of_docstrings(source: str) -> Iterator[str]:
         if isinstance(node, kinds) and (text := ast.get_docstring(node)):
             yield from re.findall(r"(?:^ *|: )(plc [a-z].*)$", re.sub(r"\\\n\s*", " ", text), re.M)
             yield from re.findall(r"``(plc [^`\n]*)``", text)
+
+
+def lone_options(text: str) -> set[str]:
+    """Return the options that a page names without their command."""
+    return set(re.findall(r"(?<!`)`(--[a-z][a-z0-9-]+)", text))
 
 
 def fault_of(line: str) -> str:
@@ -86,3 +93,30 @@ def test_commands_that_pages_and_docstrings_name_are_there() -> None:
         if (fault := fault_of(line))
     }
     assert found == {}
+
+
+def test_options_that_pages_name_alone_are_there() -> None:
+    known = {
+        name
+        for command in COMMANDS.values()
+        if command is not None
+        for one in command.params
+        for name in (*one.opts, *one.secondary_opts)
+    }
+    if len(APPS) < 3:
+        return  # those of plc train are not known
+    found = {
+        str(page.relative_to(ROOT)): sorted(unknown)
+        for page in DOCUMENTS
+        if page not in FORMER
+        and (unknown := lone_options(page.read_text("utf-8")) - known - OTHER_OPTIONS)
+    }
+    assert found == {}
+
+
+def test_every_command_that_measures_is_in_the_table_of_its_page() -> None:
+    page = (ROOT / "docs/measuring.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[?`([^`]*)`", page, re.M)
+    measures = {path.removeprefix("plc bench ") for path in LEAVES if path.startswith("plc bench ")}
+    listed = {name for name in measures for row in rows if f"{row} ".startswith(f"{name} ")}
+    assert measures - listed == set()

@@ -65,6 +65,18 @@ def test_links_lead_somewhere() -> None:
     assert faults_of_pages(broken_links) == {}
 
 
+def cut_paragraphs(page: Path) -> Iterator[str]:
+    """Yield the last lines of paragraphs that end within a sentence."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    for paragraph in re.split(r"\n\s*\n", text):
+        if re.match(r"\w|\*\*|[`\[(]", paragraph) and re.search(r"[a-z,]\Z", paragraph.rstrip()):
+            yield paragraph.splitlines()[-1]
+
+
+def test_paragraphs_end_with_a_sentence() -> None:
+    assert faults_of_pages(cut_paragraphs) == {}
+
+
 def test_places_of_the_checkout_that_pages_name_are_there() -> None:
     assert faults_of_pages(absent_places) == {}
 

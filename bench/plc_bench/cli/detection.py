@@ -39,9 +39,9 @@ def detect(
     """Damage clips on purpose, and measure the findings of plc detect.
 
     By kind and length: how much was found, and how many of the findings are true. The same files
-    undamaged: false findings in ten minutes. With undamaged nothing but that: without clips, of
+    undamaged: false findings in ten minutes. With --undamaged nothing but that: without clips, of
     kinds that look like damage and are none; exits with 1 if a repair would change more than 1 %
-    of the samples of one. With seams each clip gets blocks said again, left out and silenced as
+    of the samples of one. With --seams each clip gets blocks said again, left out and silenced as
     by a recorder whose buffer overruns, at the clip's own rate.
 
     plc bench detect damage CORPUS/music/test CORPUS/instruments/test CORPUS/speech/test

@@ -85,7 +85,7 @@ def receiver(
 
     A row has the delay beyond the network's, sound made up, in all and
     though it had arrived, heard twice, left out (ms), PLCMOS and PESQ, as
-    means over seeds. Several settings and scores=no give a curve.
+    means over seeds. Several settings and --no-scores give a curve.
     Schedules: two-links, minority (some packets slower), tcp, wifi, mobile
     (stalls), wander, drift, fast, slow (clocks), step-up, step-down, tail,
     tail-loss (jitter), talk (pauses); docs/measuring.md has each.
