@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.service.events import EventLog, StreamWatch
 from tests.plc.configs import playout_of
+from tests.processes import ROOT
 from tests.signals import tones
 
 RATE, BLOCK = 16_000, 160
@@ -31,6 +33,16 @@ def test_an_event_is_one_line_with_its_time() -> None:
         "path": "x",
     }
     assert second["event"] == "other"
+
+
+def test_the_page_names_every_event() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "plc/transport").rglob("*.py"))
+    calls = re.findall(r"\b_?note\(\s*([^,)]*),", sources)
+    events = {name for call in calls for name in re.findall(r'"(\w+)"', call)}
+    text = (ROOT / "docs/live.md").read_text()
+    listed = text[text.index("## Events") : text.index("## aiortc")]
+    assert len(events) > 10
+    assert {name for name in events if f"`{name}`" not in listed} == set()
 
 
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:
