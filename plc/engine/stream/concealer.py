@@ -94,7 +94,7 @@ class Concealer:
     sample_rate : int, 8000 to 192000 Hz
     channels : int, 1 to 8
     packet_samples : int
-        Samples of each channel in a packet, 1 to 120 ms of them; by default 10 ms.
+        Samples of each channel in a packet: 1 ms of them (or 32) to 120 ms; by default 10 ms.
     lookahead : int
         Packets by which the output is delayed, so that gaps are filled from both sides.
     packet_ms : float, length of a packet instead of ``packet_samples``

@@ -58,7 +58,7 @@ class StreamConfig:
     sample_rate : int, 8000 to 192000 Hz
     channels : int, 1 to 8
     packet_samples : int
-        Samples of each channel in a packet: 1 to 120 ms of them, any number; 10 ms by default.
+        Samples of each channel in a packet: 1 ms of them (or 32) to 120 ms; by default 10 ms.
     packet_ms : float
         The same in ms, rounded to whole samples; give one of the two. Afterwards both are known,
         this one exactly. In ``dataclasses.replace`` leave the other one open: None.
@@ -66,8 +66,7 @@ class StreamConfig:
         Packets by which the output is delayed so that a gap's end can be heard before it is
         filled; at most 2 s.
     method : str
-        One of :data:`~plc.METHODS`, ``burg:ORDER_MS/PAST_MS``, or ``"server"``: short linear
-        prediction and the network for speech, for processes with many streams.
+        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``.
     model : str
         Network to use: ``"auto"`` chooses one by content,
         ``"ar"`` is linear prediction alone, any other is a model's name or path.

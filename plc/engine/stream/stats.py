@@ -160,9 +160,9 @@ class Stats:
     packets = _Counter("packets")
     """Packets pushed, lost ones among them."""
     lost_packets = _Counter("lost_packets")
-    """Packets pushed as None."""
+    """Packets pushed as None, or all of which was a dropout."""
     partial_packets = _Counter("partial_packets")
-    """Packets pushed of which a part was missing."""
+    """Packets pushed of which a part was missing, or a dropout."""
     invalid_packets = _Counter("invalid_packets")
     """Packets treated as lost because a sample was NaN, infinite or absurdly large."""
     crossfaded_samples = _Counter("crossfaded_samples")

@@ -191,12 +191,12 @@ def inpaint(
         of more than :data:`~plc.files.fill.interpolate.LONGEST_REFINED_GAP` samples are filled as
         by ``"fast"``.
     method : str
-        One of :data:`~plc.METHODS`, or ``burg:ORDER_MS/PAST_MS``. ``auto`` copies the most similar
-        passage of the signal to gaps of 100 to 1500 ms in music (``plc.files.fill.copied``), where
-        others fade out and in; but not with quality ``"fast"``. ``lpc`` sees 2048 samples on
-        each side, as in the paper. ``restore`` fills gaps of up to 256 ms as lost frames of a
-        spectrogram, up to 8 kHz; above, and in longer gaps, it is ``ar``. ``gacela`` invents what
-        may have been in a long gap of music, up to 11 kHz.
+        ``auto``, ``ar``, ``burg:ORDER_MS/PAST_MS``, ``lpc``, ``pitch``, ``repeat``, ``magnitude``,
+        ``zeros``, ``restore`` or ``gacela``. ``auto`` copies the most similar passage of the signal
+        to gaps of 100 to 1500 ms in music, where others fade out and in; but not with quality
+        ``"fast"``. ``lpc`` sees 2048 samples on each side, as in the paper. ``restore`` fills gaps
+        of up to 256 ms as lost frames of a spectrogram, up to 8 kHz; above, and in longer gaps, it
+        is ``ar``. ``gacela`` invents what may have been in a long gap of music, up to 11 kHz.
     model : str
         Network that improves on what ``"good"`` and ``"best"`` made, for the method ``auto``: the
         package's (``"auto"``), none (``"ar"``), or a name or path. ``"auto"`` uses none where ONNX

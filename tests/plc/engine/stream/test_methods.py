@@ -1,4 +1,5 @@
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from plc.engine.stream.methods import (
     BASELINES,
     FILE_METHODS,
     METHODS,
+    RECORDING_METHODS,
     make_method,
     rung_of,
     stream_models,
@@ -33,6 +35,13 @@ def test_every_method_has_ladders_for_the_step(method: str) -> None:
     made = make_method(replace(CONFIG, method=method), REACH)
     assert made.name in made.names
     assert made.ladders.past_samples > 0
+
+
+def test_inpaint_says_which_methods_it_has() -> None:
+    assert inpaint.__doc__ is not None
+    described = inpaint.__doc__.partition("    method : str\n")[2].partition("    model : str\n")[0]
+    said = set(re.findall(r"``(\w+)[`:]", described.partition(". ")[0]))
+    assert said == set(RECORDING_METHODS)
 
 
 @pytest.mark.parametrize("methods", [METHODS, FILE_METHODS, BASELINES])
