@@ -4,11 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from plc.cli.output import say
-from plc.errors import printable
 
 
 def report(
@@ -24,17 +21,9 @@ def report(
 
     page = bench.build(results, out, ratings or [])
     megabytes = page.total_bytes / 1e6
-    Console().print(
-        f"{escape(printable(page.path))}: {counted(page.clips, 'clip')}, {megabytes:.1f} MB",
-        soft_wrap=True,
-        highlight=False,
-    )
+    say(f"{page.path}: {counted(page.clips, 'clip')}, {megabytes:.1f} MB")
     if megabytes > bench.LARGE_MB:
-        Console(stderr=True).print(
-            f"[yellow]large:[/yellow] over {bench.LARGE_MB:g} MB; fewer excerpts (--excerpts …) "
-            "make it smaller",
-            soft_wrap=True,
-        )
+        say(f"large: over {bench.LARGE_MB:g} MB; fewer --excerpts make it smaller", err=True)
 
 
 def tables(

@@ -75,8 +75,7 @@ class StreamConfig:
         loaded and run; ``"auto"`` hears it from the stream.
     budget_ms : float or None
         Time a concealment may take; None takes a quarter of the packet, ``inf`` sets no limit.
-    seed : int
-        Of the comfort noise: same seed, same samples.
+    seed : int, of the comfort noise
     provider : str
         What runs the network: ``"auto"`` is the compiled step for the package's networks and those
         of the same graph, and ONNX Runtime for others; ``"tensorrt"``, ``"cuda"`` or ``"cpu"`` is

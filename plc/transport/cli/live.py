@@ -14,7 +14,7 @@ import typer
 
 from plc.cli.errors import REFUSED
 from plc.cli.options import AsJson, LoopedTrace, Seed, examples, with_options
-from plc.cli.output import left_out, print_json, say
+from plc.cli.output import console, left_out, print_json, say
 from plc.errors import printable
 from plc.notice import counted
 from plc.quiet import quiet_libraries
@@ -79,10 +79,8 @@ def devices(
 
 
 def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
     if found:
         table = Table(box=None)
         for heading in ("back end", "number", "name", "through", "in", "out", "Hz", "default"):
@@ -99,7 +97,7 @@ def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
                 str(each.sample_rate),
                 ", ".join(way for way, is_default in ways if is_default),
             )
-        console.print(table)
+        console().print(table)
     elif len(absent) < len(_BACKENDS):
         say("no sound card: plug one in, start the sound server, or name recordings: --in FILE")
     for name, why in absent.items():
