@@ -176,10 +176,7 @@ def why(error: BaseException) -> str:
     """Return a library's or the system's reason, without our path; with advice for a full disk."""
     said = str(getattr(error, "error_string", "")).removeprefix("Error : ").rstrip(".")  # soundfile
     said = said or getattr(error, "strerror", None) or str(error) or type(error).__name__
-    full = isinstance(error, OSError) and is_full(error)
+    if isinstance(error, FileExistsError):
+        said = "a file stands where a folder is to be; name another"
+    full = isinstance(error, OSError) and error.errno in _FULL
     return f"{said} (the disk is full: make room, or choose another place)" if full else said
-
-
-def is_full(error: OSError) -> bool:
-    """Return whether the disk or the quota is full."""
-    return error.errno in _FULL

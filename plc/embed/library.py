@@ -18,7 +18,7 @@ from pathlib import Path
 from plc.embed.packaging import DLL, IMPORTS, PLUGIN, SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, COMPILER, CROSS_COMPILERS, MUSL, RENAMER, Tool, find, run
 from plc.embed.wasm import COUNTED, RECEIVED, build_wasm
-from plc.errors import ConfigError, unknown
+from plc.errors import ConfigError, unknown, why
 from plc_kernels.build.targets import WASM32, WINDOWS, X86_64, Target, machine, targets_of
 from plc_kernels.emit.objects import EmitError, emit_objects
 from plc_kernels.receive import layout as receiver
@@ -125,7 +125,7 @@ def build_library(
                 final.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(final)  # a program that uses the one before keeps it
     except OSError as error:
-        raise ConfigError(f"cannot write to {into}: {error.strerror}") from error
+        raise ConfigError(f"cannot write to {into}: {why(error)}") from error
     names = ("include", "lib") if prefix else ("", "")
     include, lib = (shlex.quote(str(into / name)) for name in names)
     flags = "" if family == WASM32 else f"-I{include} -L{lib} -lplc"

@@ -7,7 +7,7 @@ from plc.engine.models.catalogue import available, find
 from plc.engine.models.kinds import KINDS
 from plc.engine.models.manifest import Manifest
 from plc.engine.networks.flat import flat_file
-from plc.errors import ConfigError, ModelError
+from plc.errors import ConfigError, ModelError, why
 from plc_kernels.stream.model_file import pack
 
 SUFFIX = ".plcm"
@@ -65,5 +65,5 @@ def write_models(folder: Path, models: Sequence[str | Path] = ()) -> list[Path]:
             (folder / name).write_bytes(data)
             written.append(folder / name)
     except OSError as error:
-        raise ConfigError(f"cannot write to {folder}: {error.strerror}") from error
+        raise ConfigError(f"cannot write to {folder}: {why(error)}") from error
     return written

@@ -25,7 +25,7 @@ from plc.engine.loss import GilbertElliott
 from plc.engine.stream.concealer import Concealer
 from plc.engine.stream.config import samples_of_packet
 from plc.engine.trace_files import write_trace
-from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
+from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError, why
 from plc.files.audio import read_audio
 from plc.files.distances import lsd_db, nmse_db
 from plc.files.pages import listening
@@ -179,7 +179,7 @@ def run(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AudioFileError(f"cannot make the folder {folder}: {error.strerror}") from error
+        raise AudioFileError(f"cannot make the folder {folder}: {why(error)}") from error
     if not overwrite:
         _check_folder(folder, rivals or {})
     rows: list[DemoRow] = []

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.errors import AudioFileError, ConfigError
+from plc.errors import AudioFileError, ConfigError, why
 from plc.files.writing import AudioWriter
 from plc_bench.base.corpus import Clip, Samples
 from plc_bench.quality.stream import Stream
@@ -138,7 +138,7 @@ def keep(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AudioFileError(f"cannot make the folder {folder}: {error.strerror}") from error
+        raise AudioFileError(f"cannot make the folder {folder}: {why(error)}") from error
     for name, signal in {**wanted, **played}.items():
         files[name] = f"{name}.flac" if name in wanted else f"played-{slug(name)}.flac"
         _write(folder / files[name], gain * signal[samples], stream.sample_rate)

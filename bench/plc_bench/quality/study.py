@@ -30,7 +30,7 @@ import numpy as np
 
 import plc
 from plc.engine.models.catalogue import available
-from plc.errors import ConfigError
+from plc.errors import ConfigError, why
 from plc.files.cluster import as_done_on
 from plc.jsonable import to_json
 from plc_bench.base.corpus import Clip
@@ -470,7 +470,7 @@ def _record(folder: Path, clips: Sequence[Clip], settings: StudySettings) -> dic
         partial_file.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
         partial_file.replace(folder / SETTINGS_FILE)
     except OSError as error:
-        raise ConfigError(f"cannot write {folder}: {error.strerror}") from error
+        raise ConfigError(f"cannot write {folder}: {why(error)}") from error
     return wanted
 
 

@@ -95,7 +95,7 @@ def _take_papers(file: Path) -> None:
                     raise ValueError(f"{name} has {about.file_size} bytes")
                 found[models_folder() / name] = archive.read(about)
     except BAD_ZIP as error:
-        raise ModelError(f"cannot read the networks of papers in {file}: {why(error)}") from error
+        raise ModelError(f"{file}: {why(error)}; give a plc_engine_papers-*.whl") from error
     for path, data in found.items():
         if not path.exists():
             write_whole(path, data)

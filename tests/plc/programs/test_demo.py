@@ -181,3 +181,5 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AudioFileError, match="cannot make the folder"):
         run(tmp_path / "file" / "demo")
+    with pytest.raises(AudioFileError, match="a file stands where a folder is to be"):
+        run(tmp_path / "file")

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plc.errors import ConfigError, MissingExtraError
+from plc.errors import ConfigError, MissingExtraError, why
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 """Of Debian's package fluid-soundfont-gm."""
@@ -127,7 +127,7 @@ def render_notes(
             on_done()
         _write_tables(notes, names, out)
     except OSError as error:
-        raise ConfigError(f"cannot write into {out}: {error.strerror}") from error
+        raise ConfigError(f"cannot write into {out}: {why(error)}") from error
     return {name: len(notes.played_by(program)) for program, name in names.items()}
 
 
