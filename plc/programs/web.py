@@ -35,6 +35,7 @@ from plc.ending import stop_signals
 from plc.errors import AudioFileError, why
 from plc.transport.rtp.udp import Endpoint
 from plc.transport.service.page_server import PageServer
+from plc.whole_files import check_new
 
 LARGEST_WASM_BYTES = 250_000
 DEFAULT_PORT = 8765
@@ -229,8 +230,9 @@ def export(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     path = written[0]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not overwrite and _OWN_PAGE.encode() not in path.read_bytes():
-            raise AudioFileError(f"{path} is another page; give --overwrite, or another folder")
+        renews = overwrite or (path.exists() and _OWN_PAGE.encode() in path.read_bytes())
+        for path in written:
+            check_new(path, renews)
         for path, file in zip(written, FILES.values(), strict=True):
             path.write_bytes(file.make())
     except OSError as error:

@@ -4,8 +4,9 @@
 //   import { PlcNode } from "./plc-node.mjs";
 //   const node = await PlcNode.create(context, { channels: 1, delayMs: 60 });
 //   node.connect(context.destination);
+//   socket.binaryType = "arraybuffer";
 //   socket.onmessage = ({ data }) => node.put(new Int16Array(data));    // pieces that follow each other
-//   stamps = [], decoder = new AudioDecoder({ output: (data) => node.put(data, stamps.shift()), … });
+//   stamps = [], decoder = new AudioDecoder({ output: (data) => { node.put(data, stamps.shift()); data.close(); }, … });
 //   stamps.push(chunk.timestamp), decoder.decode(chunk);  // those of its output pass over lost packets
 //
 // Files beside it: plc.mjs, plc-worker.mjs, plc-processor.mjs and the networks. Each is named in such a

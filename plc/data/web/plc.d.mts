@@ -31,7 +31,7 @@ export interface Settings {
   sampleRate: number;
   /** 1 to 8. */
   channels?: number;
-  /** Samples of each channel, 1 to 120 ms of them. */
+  /** Samples of each channel: 1 ms of them (or 32) to 120 ms. */
   packetSamples: number;
   /** Packets by which the output is delayed. */
   lookahead?: number;

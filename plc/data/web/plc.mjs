@@ -308,7 +308,7 @@ export class Concealer {
     throw new RangeError(
       `the engine does not take ${sampleRate} Hz, ${channels} channels, packets of ` +
       `${packetSamples} samples and a lookahead of ${lookahead} packets; it takes 8000 to ` +
-      "192000 Hz, 1 to 8 channels, packets of 1 to 120 ms and a lookahead of up to 2 s",
+      "192000 Hz, 1 to 8 channels, packets of 1 ms (or 32 samples) to 120 ms and a lookahead of up to 2 s",
     );
   }
 

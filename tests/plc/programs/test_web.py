@@ -43,7 +43,7 @@ from tests.examples import some
 from tests.installed import needs_numba
 from tests.kernels.stream.blocks import opened
 from tests.plc.programs.cli.test_app import refusal, run
-from tests.processes import environment
+from tests.processes import ROOT, environment
 from tests.signals import glide, noise, tones
 
 HERE = Path(__file__).parent
@@ -271,18 +271,38 @@ def test_the_documentation_names_all_that_the_module_has() -> None:
         *("push", "flush", "reset", "flags", "delay", "networks", "servedBy", "RangeError"),
     ):
         assert re.search(rf"\b{name}\b", manual), name
+    of_streams = re.search(r"const {([^}]*)} = given \?\? {}", source)
+    assert of_streams is not None
+    for name in re.findall(r"(\w+)(?: = [^,]*)?,", of_streams[1]):
+        assert f'<th scope="row">{name}</th>' in manual, name
     for name in web.NETWORKS:
         assert f"{len(web.network(name)) / 1e6:.1f} MB" in manual
         assert f"{name}.plcm" in manual
 
 
+def test_programs_that_read_numbers_of_a_socket_ask_for_bytes() -> None:
+    """A socket gives a Blob otherwise, of which an array is empty."""
+    places = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("plc/data/web/*"), *ROOT.glob("examples/*")]
+    texts = [path.read_text("utf-8") for path in places if path.suffix in (".md", ".mjs", ".html")]
+    reading = [each for each in texts if "onmessage = ({ data }) => node.put(" in each]
+    assert len(reading) == 3
+    assert all('binaryType = "arraybuffer"' in each for each in reading)
+
+
 def test_another_page_is_kept(tmp_path: Path) -> None:
     other = tmp_path / "index.html"
     other.write_text("<title>mine</title>")
-    assert "another page" in refusal("web", "--export", tmp_path)
+    assert "index.html exists; give --overwrite" in refusal("web", "--export", tmp_path)
     assert other.read_text() == "<title>mine</title>"
     run("web", "--export", tmp_path, "--overwrite")
     assert other.read_bytes() == web.page()
+
+
+@pytest.mark.parametrize("name", ["README.md", "package.json"])
+def test_files_of_a_project_are_kept(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    assert f"{name} exists; give --overwrite" in refusal("web", "--export", tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -290,6 +310,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(AudioFileError, match="cannot write"):
         web.export(file / "folder")
+    with pytest.raises(AudioFileError, match="a file stands where a folder is to be"):
+        web.export(file)
 
 
 # ---- scripts, in node ----------------------------------------------------------------------------
