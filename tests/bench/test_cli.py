@@ -90,6 +90,10 @@ def test_inpaint_draws_a_curve_over_several_lengths(tmp_path: Path, clip: Path) 
     assert "over the length of the gap" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [len(one["gaps"]) for one in json.loads((tmp_path / "i.json").read_text())] == [1, 1]
+    for option in ("--picture", "--save"):
+        kept = ran(app, *map(str, arguments), option, str(clip), status=1)
+        assert f"{clip} exists; remove it" in str(kept.exception)
+    assert clip.read_bytes().startswith(b"RIFF")
     lost = [*map(str, arguments), "--picture", str(tmp_path / "none" / "file.png")]
     result = CliRunner().invoke(app, lost)
     assert isinstance(result.exception, ConfigError)

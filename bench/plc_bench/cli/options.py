@@ -72,6 +72,12 @@ def progress_shown(label: str, total: int) -> Iterator[Callable[..., None]]:
         yield meter.advance
 
 
+def check_absent(path: Path | None) -> None:
+    """Refuse to write over a file."""
+    if path is not None and os.path.lexists(path):
+        raise ConfigError(f"{path} exists; remove it, or choose another name")
+
+
 def measured(
     label: str,
     total: int,
@@ -98,6 +104,8 @@ def measured(
     picture : Path or None, what is drawn of the result
     shown : callable, what of the result is JSON
     """
+    for path in (save, picture):
+        check_absent(path)
     with progress_shown(label, total) as advance:
         result = measure(advance)
     each = result if isinstance(result, list) else [result]

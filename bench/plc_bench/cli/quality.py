@@ -16,6 +16,7 @@ from plc_bench.cli.options import (
     Save,
     Seed,
     Sources,
+    check_absent,
     conditions_of,
     end,
     names_of,
@@ -110,6 +111,7 @@ def quality(
     from plc_bench.quality import contenders, study, summary
     from plc_bench.scores import registry
 
+    check_absent(save)
     given = [contenders.parse_peer(text, names_of(coded)) for text in peer or []]
     peers = dict(given)
     if len(peers) < len(given):
