@@ -120,3 +120,14 @@ def test_every_command_that_measures_is_in_the_table_of_its_page() -> None:
     measures = {path.removeprefix("plc bench ") for path in LEAVES if path.startswith("plc bench ")}
     listed = {name for name in measures for row in rows if f"{row} ".startswith(f"{name} ")}
     assert measures - listed == set()
+
+
+def test_every_share_of_lost_packets_may_be_given_in_percent() -> None:
+    losses = [
+        (path, one.help)
+        for path, command in LEAVES.items()
+        for one in command.params
+        if "--loss" in one.opts
+    ]
+    assert len(losses) > 6
+    assert [path for path, said in losses if "10%" not in said] == []

@@ -43,8 +43,8 @@ def test_a_sub_command_of_train_teaches_by_an_example(name: str, taught: str) ->
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ("papers restored --unseen x", "restored needs them"),
-        ("papers restorers --data x", "restorers needs them"),
+        ("papers restored --unseen x", "RUNS: restored needs them"),
+        ("papers restorers --data x", "--unseen: restorers needs them"),
         ("papers judged x --unseen x", "judged needs them"),
         ("papers restored x --unseen x --steps 2", "restored trains no networks"),
         ("fit content --data x --out y", "content is printed, not written"),

@@ -304,10 +304,10 @@ def papers(
         picture=picture,
     )
     trains = chosen.names
-    wanted = {"runs": bool(runs) or bool(trains), "data": bool(data) or what == "restored"}
-    for name, is_there in (wanted | {"unseen": bool(unseen)}).items():
+    wanted = {"RUNS": bool(runs) or bool(trains), "--data": bool(data) or what == "restored"}
+    for name, is_there in (wanted | {"--unseen": bool(unseen)}).items():
         if not is_there:
-            raise typer.BadParameter(f"{what} needs them", param_hint=f"--{name}")
+            raise typer.BadParameter(f"{what} needs them", param_hint=name)
     if not trains and (out or steps):
         raise typer.BadParameter(f"{what} trains no networks: without --out, --steps")
     if not chosen.train(asked, steps):

@@ -23,7 +23,6 @@ Save = Annotated[
 ]
 Jobs = Annotated[int, typer.Option(help="Processes; 0 is one for each core.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another seed draws anew.")]
-Loss = Annotated[float, typer.Option(help="Share of packets lost, 0 to 1.")]
 Burst = Annotated[float, typer.Option(help="Mean number of packets in a burst.")]
 Method = Annotated[str, typer.Option(help="Method, such as auto, repeat or burg:5/50.")]
 

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from plc.cli.options import AsJson
+from plc.cli.options import AsJson, Loss
 from plc.jsonable import plain
 from plc_bench.cli.options import (
-    Loss,
     Method,
     Seed,
     names_of,

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from plc.cli.options import AsJson, Model, Priority
+from plc.cli.options import AsJson, Loss, Model, Priority
 from plc_bench.cli.options import (
     Burst,
-    Loss,
     Save,
     measured,
     names_of,
