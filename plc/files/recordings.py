@@ -153,7 +153,7 @@ def inpaint_file(
             )
             fills = [TrackFill(track, tracks, recording) for track in tracks if track.gaps]
             jobs = [(fill, group) for fill in fills for group in fill.groups()]
-            for fill, group in sorted(jobs, key=lambda job: job[1].whole.start):
+            for fill, group in sorted(jobs, key=lambda job: job[1][0].start):
                 first, stop = fill.reach(group)
                 fill.fill(window.move_to(first, stop), first, group)
             window.finish()

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,20 +30,6 @@ class Recording:
     """What long gaps are filled with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Gaps of a track that are filled together."""
-
-    gaps: list[Gap]
-    behind: list[Gap]
-    """All gaps of the track after them."""
-
-    @property
-    def whole(self) -> Gap:
-        """Return the stretch from the first gap to the last."""
-        return Gap(self.gaps[0].start, *self.gaps[-1][1:])
-
-
 class TrackFill:
     """Fills of one track, in order of their places.
 
@@ -60,21 +46,19 @@ class TrackFill:
         self._made: deque[tuple[int, int]] = deque()
         self._context = math.ceil(recording.settings.context_s * recording.sample_rate)
 
-    def groups(self) -> Iterator[Group]:
-        """Yield the gaps as they are filled together."""
-        how, gaps, done = self.recording.settings, self.track.gaps, 0
-        for group in grouped(gaps, self.recording.sample_rate, how.quality, how.method):
-            done += len(group)
-            yield Group(group, gaps[done:])
+    def groups(self) -> list[list[Gap]]:
+        """Return the gaps as they are filled together."""
+        how = self.recording.settings
+        return grouped(self.track.gaps, self.recording.sample_rate, how.quality, how.method)
 
-    def reach(self, group: Group) -> tuple[int, int]:
+    def reach(self, group: list[Gap]) -> tuple[int, int]:
         """Return the stretch of the recording that a group is filled from."""
-        gap, context = group.whole, self._context
+        gap, context = _whole(group), self._context
         listen = math.ceil(LISTEN_S * self.recording.sample_rate)
         behind = max(min(context, gap.after), min(context, listen))
         return max(0, gap.start - context), min(gap.stop + behind, self.recording.samples)
 
-    def fill(self, signal: NDArray[np.float32], first: int, group: Group) -> None:
+    def fill(self, signal: NDArray[np.float32], first: int, group: list[Gap]) -> None:
         """Fill a group.
 
         Parameters
@@ -82,16 +66,16 @@ class TrackFill:
         signal : float32, shape (n, channels), written in the gaps
             The recording from ``first`` on, as far as :meth:`reach` says; all channels.
         first : int, place of its first sample
-        group : Group, one of :meth:`groups`, in order
+        group : list of Gap, one of :meth:`groups`, in order
         """
         while self._made and self._made[0][1] <= first:
             self._made.popleft()
         where = self.track.channels
         own = signal[:, where]
         last = first + len(own)
-        more = gaps_within(group.behind, first, last)
+        more = gaps_within(self.track.gaps, group[-1].stop, last)
         later = [(gap.start - first, min(gap.stop, last) - first) for gap in more]
-        holes = [(gap.start - first, gap.stop - first) for gap in group.gaps]
+        holes = [(gap.start - first, gap.stop - first) for gap in group]
         earlier = [(max(0, begun - first), ended - first) for begun, ended in self._made]
         wide = self._widened(own, first, group, earlier, bool(later))
         if later:
@@ -143,7 +127,7 @@ class TrackFill:
         self,
         own: NDArray[np.float32],
         first: int,
-        group: Group,
+        group: list[Gap],
         earlier: Sequence[tuple[int, int]],
         more: bool,
     ) -> Gap:
@@ -151,9 +135,14 @@ class TrackFill:
 
         Its end is that of what is intact behind it.
         """
-        rate, gap = self.recording.sample_rate, group.whole
+        rate, gap = self.recording.sample_rate, _whole(group)
         known = own[: min(gap.end - first, len(own))]
         begin = earlier[-1][1] if earlier else 0
         _, start = intact_part(known, begin, gap.start - first, rate, (False, True))
         behind = intact_part(known, gap.stop - first, len(known), rate, (True, more))
         return Gap(start, *behind)
+
+
+def _whole(group: list[Gap]) -> Gap:
+    """Return the stretch from the first gap to the last."""
+    return Gap(group[0].start, *group[-1][1:])

@@ -1,5 +1,6 @@
 """What one channel has lost is filled in it; the others leave bit for bit."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from plc import inpaint
 from plc.engine.stream.samples import Packet
 from plc.errors import ConfigError
 from plc.files.audio import read_audio
-from plc.files.fill.gaps import Stretch
+from plc.files.fill.gaps import Stretch, Track, merge_gaps
 from plc.files.fill.signals import FillSettings
+from plc.files.fill.track_fill import Recording, TrackFill
 from plc.files.marks import read_gaps
 from plc.files.recordings import inpaint_file
 from plc.restore.detect.recorded import detect_file, write_labels
@@ -159,3 +161,19 @@ def test_a_channel_that_is_not_there_is_refused(tmp_path: Path, channels: tuple[
         inpaint_file(tmp_path / "a.wav", tmp_path / "b.wav", [(0.5, 0.52, channels)])
     with pytest.raises(ConfigError, match="such as"):
         inpaint(signal, [(8000, 8320, 0)], sample_rate=RATE)
+
+
+def test_memory_grows_with_the_number_of_gaps_not_with_its_square() -> None:
+    count, apart = 4000, RATE // 10
+    spans = [(k * apart, k * apart + 160) for k in range(1, count + 1)]
+    samples = (count + 2) * apart
+    track = Track((0,), merge_gaps(spans, samples))
+    how = Recording(source="", sample_rate=RATE, samples=samples, settings=FillSettings())
+    tracemalloc.start()
+    try:
+        groups = list(TrackFill(track, [track], how).groups())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(groups) == count
+    assert peak < 1000 * count
