@@ -128,11 +128,7 @@ def take_over(path: Path, place: Path) -> None:
     with contextlib.suppress(OSError):
         before = place.lstat()
         if stat.S_ISREG(before.st_mode):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                _take_over(descriptor, before, stat.S_IMODE(before.st_mode) & 0o777)
-            finally:
-                os.close(descriptor)
+            _take_over(path, before, stat.S_IMODE(before.st_mode) & 0o777)
 
 
 def write_whole(path: Path, data: bytes, overwrite: bool = True) -> None:
@@ -151,6 +147,7 @@ def write_whole(path: Path, data: bytes, overwrite: bool = True) -> None:
             path.write_bytes(data)
             return
         place = behind(path)
+        remove_leftovers(place)
         partial, descriptor = open_beside(place)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -283,12 +280,12 @@ def _beginning(place: Path) -> str:
     return f".{kept}.{hashlib.sha256(name).hexdigest()[:_HASH_DIGITS]}."
 
 
-def _take_over(descriptor: int, before: os.stat_result, mode: int) -> None:
-    """Give an open file the owner, group and mode of another; no rights for other groups."""
-    now = os.fstat(descriptor)
+def _take_over(made: Path | int, before: os.stat_result, mode: int) -> None:
+    """Give a file, open or not, owner, group and mode of another; no rights for other groups."""
+    now = os.stat(made)
     if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
         try:
-            os.fchown(descriptor, before.st_uid, before.st_gid)
+            os.chown(made, before.st_uid, before.st_gid)
         except OSError:
             mode &= ~0o070 if now.st_gid != before.st_gid else 0o777
-    os.fchmod(descriptor, mode)
+    os.chmod(made, mode)

@@ -219,8 +219,8 @@ class AudioWriter:
             self._file.close()
             if self._container == "RF64":
                 _as_wav(self._partial)
-            if self.path.suffix.lower() in _CONTAINERS:
-                write_tags(self._partial, self.path.suffix.lower(), self._tags)
+            if (suffix := self.path.suffix.lower()) in _CONTAINERS:
+                write_tags(self._partial, self._place, suffix, self._tags)
             self._release()
             put(self._partial, self._place, self._overwrite)
         except (soundfile.LibsndfileError, OSError) as error:
@@ -336,7 +336,7 @@ def writer_like(
     reader: "AudioReader", target: Path, overwrite: bool, bitrate: int | None = None
 ) -> AudioWriter:
     """Return a writer that keeps a recording's coding, tags and pictures; remove old leftovers."""
-    remove_leftovers(target)
+    remove_leftovers(behind(target))
     # A file that libsndfile reads has no codec, and no other streams.
     beside = reader.codec and target.suffix.lower() in encoder.FORMATS
     streams = Film.open(reader.path) if beside else None

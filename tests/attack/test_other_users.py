@@ -14,6 +14,8 @@ import pytest
 from plc.engine.runtime.attempts import EngineCache
 from plc.errors import AudioFileError
 from plc.files.scratch import remove_leftovers
+from plc.files.tags.carried import read_tags
+from plc.files.tags.values import Tags
 from plc.files.writing import AudioWriter
 from plc_kernels.build import own_folder
 from tests.processes import environment
@@ -62,6 +64,17 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path, mode: int) -> No
     write(target)
     assert mode_of(target) == mode
     assert target.stat().st_size > 200
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3"])
+def test_tags_that_are_put_in_leave_the_mode(tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"out{suffix}"
+    target.touch(mode=0o600)
+    tags = Tags((("TITLE", "so"),))
+    with AudioWriter(target, 8000, 1, tags=tags) as writer:
+        writer.write(SAMPLES)
+    assert (mode_of(target), read_tags(target).comments) == (0o600, tags.comments)
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_while_a_private_file_is_replaced_nobody_else_can_read_it(tmp_path: Path) -> None:

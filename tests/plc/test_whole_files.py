@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from plc.errors import AudioFileError
-from plc.files.writing import AudioWriter
+from plc.files.audio import AudioReader
+from plc.files.writing import AudioWriter, writer_like
 from plc.whole_files import leftovers, open_beside, remove_leftovers, write_whole
 from tests.processes import environment
 
@@ -52,6 +54,21 @@ def test_what_a_killed_process_left_goes_and_no_file_of_others(tmp_path: Path) -
         (tmp_path / name).touch()
     remove_leftovers(place)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_leftovers_of_small_files_and_of_what_links_lead_to_go_too(tmp_path: Path) -> None:
+    place = tmp_path / "a.trace"
+    os.close(open_beside(place)[1])
+    write_whole(place, b"0101")
+    assert list(tmp_path.iterdir()) == [place]
+    source, there, link = (tmp_path / name for name in ("a.wav", "there.wav", "b.wav"))
+    for path in (source, there):
+        soundfile.write(path, SAMPLES, 8000)
+    link.symlink_to(there)
+    os.close(open_beside(there)[1])
+    with AudioReader(source) as reader, writer_like(reader, link, overwrite=True) as writer:
+        writer.write(SAMPLES)
+    assert sorted(tmp_path.iterdir()) == [place, source, link, there]
 
 
 @pytest.mark.parametrize("name", ["x" * 250 + ".wav", "é" * 125 + ".wav"])

@@ -20,6 +20,7 @@ from pathlib import Path
 from plc import notice
 from plc.errors import in_a_line
 from plc.files.tags.values import DAMAGE, Tags
+from plc.whole_files import open_beside
 
 
 def read_tags(path: Path) -> Tags:
@@ -40,14 +41,18 @@ def read_tags(path: Path) -> Tags:
             if start.startswith(b"OggS"):
                 return vorbis.read_ogg(file)
             if start.startswith(b"ID3") or start[:1] == b"\xff":
-                return id3.read_file(file)
+                tags = id3.read_file(file)
+                if file.read(4) != b"fLaC":
+                    return tags
+                file.seek(-4, os.SEEK_CUR)
+                return vorbis.read_flac(file) or tags
     except DAMAGE as error:
         notice.tell(f"the tags of {path} are damaged and left out ({in_a_line(error)})")
     return Tags()
 
 
-def write_tags(path: Path, suffix: str, tags: Tags) -> None:
-    """Write tags into a complete file with this suffix.
+def write_tags(path: Path, place: Path, suffix: str, tags: Tags) -> None:
+    """Write tags into a complete file that will take a place; the suffix says its format.
 
     Tags that the format cannot hold are left out, and the listener of :mod:`plc.notice` told.
 
@@ -69,9 +74,9 @@ def write_tags(path: Path, suffix: str, tags: Tags) -> None:
         ".opus": vorbis.write_ogg,
         ".mp3": id3.write_file,
     }[suffix]
-    beside = path.with_name(f"{path.name}.tags")
+    beside, descriptor = open_beside(place)
     try:
-        with path.open("rb") as source, beside.open("wb") as target:
+        with os.fdopen(descriptor, "wb") as target, path.open("rb") as source:
             write(source, target, tags)
         os.replace(beside, path)
     except (ValueError, IndexError, struct.error) as error:

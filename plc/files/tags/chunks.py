@@ -18,7 +18,7 @@ from plc.files.tags import id3, values
 
 # What describes the samples themselves, or only fills: the target has its own.
 _OWN = {b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"JUNK", b"junk", b"PAD ", b"FLLR", b"slnt"}
-_OWN |= {b"COMM", b"SSND", b"FVER"}  # those of AIFF
+_OWN |= {b"MD5 ", b"levl", b"COMM", b"SSND", b"FVER"}  # sums and peaks of BWF; those of AIFF
 _RIFF_BYTES_MAX = 2**32 - 1
 _INFO = {
     "INAM": "TITLE",

@@ -77,13 +77,13 @@ def take(file: BinaryIO, size: int) -> bytes:
     return data
 
 
-def text_of(data: bytes) -> str:
-    """Decode a text of unknown encoding, UTF-8 or older."""
+def text_of(data: bytes, whole: bool = False) -> str:
+    """Decode a text of unknown encoding, UTF-8 or older; up to its end mark unless whole."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
-    return text.partition("\0")[0].strip()
+    return text if whole else text.partition("\0")[0].strip()
 
 
 def mapped(values: Mapping[str, str], names: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

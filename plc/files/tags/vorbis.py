@@ -112,7 +112,7 @@ def write_ogg(source: BinaryIO, target: BinaryIO, tags: values.Tags) -> None:
 
 def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Yield kind and content of each metadata block; the file then stands at the audio."""
-    file.seek(4)
+    values.take(file, 4)
     last = False
     while not last:
         head = values.take(file, 4)
@@ -135,7 +135,7 @@ def _comments(data: bytes) -> tuple[bytes, list[tuple[str, str]]]:
         if len(text) < size:
             raise ValueError("cut short")
         at += 4 + size
-        name, _, value = text.decode("utf-8", "replace").partition("=")
+        name, _, value = values.text_of(text, whole=True).partition("=")
         comments.append((name, value))
     return vendor, comments
 

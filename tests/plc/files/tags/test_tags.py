@@ -20,7 +20,7 @@ from plc.files.fill.signals import FillSettings
 from plc.files.recordings import inpaint_file
 from plc.files.streamed import conceal_file, lose_file
 from plc.files.tags.carried import read_tags
-from plc.files.tags.id3 import parse
+from plc.files.tags.id3 import build, parse
 from plc.files.tags.values import Picture, Tags
 from plc.files.writing import AudioWriter
 from tests.examples import some
@@ -110,11 +110,13 @@ CHUNKS = [
     (b"cue ", struct.pack("<IIIIIII", 1, 1, 480, 0x61746164, 0, 0, 480)),
     (b"odd ", b"abc"),
 ]
+# They are of the samples as they were.
+SUMS = [(b"MD5 ", bytes(16)), (b"levl", bytes(120))]
 
 
 @pytest.mark.parametrize("command", ["conceal", "lose", "inpaint"])
 def test_the_chunks_of_a_broadcast_wav_are_kept_to_the_byte(tmp_path: Path, command: str) -> None:
-    source = with_chunks(write(tmp_path / "a.wav"), CHUNKS)
+    source = with_chunks(write(tmp_path / "a.wav"), SUMS + CHUNKS)
     target = tmp_path / "b.wav"
     if command == "inpaint":
         inpaint_file(
@@ -137,6 +139,23 @@ def test_what_a_broadcast_wav_says_of_its_origin_reaches_flac(tmp_path: Path) ->
     assert found["ORIGINATION_DATE"] == "2024-05-06"
     assert found["TIME_REFERENCE"] == "123456789012"
     assert found["CODING_HISTORY"].startswith("A=PCM")
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg"])
+def test_comments_of_an_older_coding_are_kept(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"a{suffix}", Tags((("TITLE", "Ein St|ck"),)))
+    path.write_bytes(path.read_bytes().replace(b"St|ck", "Stück".encode("latin-1")))
+    assert read_tags(path).comments == (("TITLE", "Ein Stück"),)
+
+
+def test_flac_behind_a_tag_of_id3_has_its_own_tags(tmp_path: Path) -> None:
+    flac = write(tmp_path / "a.flac", TAGS).read_bytes()
+    path = tmp_path / "b.flac"
+    path.write_bytes(build(Tags((("TITLE", "another"),))) + flac)
+    found = tags_of(path)
+    assert (found.comments, found.pictures) == (TAGS.comments, TAGS.pictures)
+    path.write_bytes(build(TAGS) + write(tmp_path / "c.flac").read_bytes())
+    assert ("TITLE", "Ein Stück") in tags_of(path).comments
 
 
 def test_blocks_of_other_programs_stay_in_flac(tmp_path: Path) -> None:
