@@ -94,7 +94,8 @@ def packet_samples_of_trace(path: str | Path) -> int | None:
 
     The comment is what ``plc lose`` writes: ``# packets of 441 samples, 1 = lost``.
     """
-    stated = re.search(rb"#[^\r\n]*packets of (\d+) samples", _content(path))
+    about = rb"#[^\r\n]*packets of (\d+) samples"
+    stated = Path(path).is_file() and re.search(about, _content(path))  # a pipe was read already
     return int(stated.group(1)) if stated else None
 
 

@@ -145,7 +145,7 @@ def read_gaps(
         reason = getattr(error, "strerror", None) or "no text"
         raise ConfigError(f"cannot read the gaps in {path}: {reason}") from error
     gaps: list[Stretch] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         try:
             if "\t" in line.strip():
                 gaps += [] if DOUBTFUL in line and not doubtful else _labelled(line)

@@ -111,9 +111,8 @@ def holes_of(lost: ArrayLike, samples: int, channels: int, packet_samples: int) 
         isinstance(each, Sequence) and len(each) == 3 for each in lost
     ):
         return [_as_hole(each, samples) for each in lost]
-    flags = lost if hasattr(lost, "dtype") else None
-    if flags is not None and channels > 1 and getattr(flags, "ndim", 0) == 2:
-        by_channel = np.asarray(flags)
+    if hasattr(lost, "dtype") and channels > 1 and getattr(lost, "ndim", 0) == 2:
+        by_channel = np.asarray(lost)
         if by_channel.dtype == np.bool_ and by_channel.shape[1] == channels:
             return [
                 Hole(*span, (channel,))
@@ -185,11 +184,11 @@ def gaps_in_samples(gaps_s: Iterable[Stretch], sample_rate: int, samples: int) -
         start, stop = map(round, places) if all(map(math.isfinite, places)) else (-1, -1)
         if start < 0 or stop > samples:
             raise ConfigError(
-                f"gap {start_s:g}:{stop_s:g} is outside the recording, which lasts "
-                f"{samples / sample_rate:.3f} s"
+                f"gap {start_s:.10g}:{stop_s:.10g} is outside the recording, which lasts "
+                f"{samples / sample_rate:.3f} s ({samples} samples)"
             )
         if start >= stop:
-            raise ConfigError(f"gap {start_s:g}:{stop_s:g} is shorter than a sample")
+            raise ConfigError(f"gap {start_s:.10g}:{stop_s:.10g} is shorter than a sample")
         holes.append(Hole(start, stop, channels))
     if not holes:
         raise ConfigError("no gap given; expected at least one START:STOP in seconds")

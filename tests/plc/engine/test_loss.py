@@ -1,6 +1,8 @@
 import errno
 import itertools
+import os
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc.engine.loss import Bernoulli, GilbertElliott, TraceLosses
-from plc.engine.trace_files import read_trace, write_trace
+from plc.engine.trace_files import packet_samples_of_trace, read_trace, write_trace
 from plc.errors import ConfigError, TraceError
 
 # Four standard errors of a mean over a trace of this length, for the loss rates used here.
@@ -200,6 +202,20 @@ def test_binary_data_is_no_trace(tmp_path: Path) -> None:
     path.write_bytes(np.random.default_rng(0).bytes(5000))
     with pytest.raises(TraceError, match="expected 0"):
         read_trace(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no named pipes of files")
+def test_a_trace_in_a_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe, said = tmp_path / "pipe", list[int | None]()
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_text, args=("# packets of 441 samples\n01",))
+    writer.start()
+    assert read_trace(pipe).tolist() == [False, True]
+    writer.join()
+    reader = Thread(target=lambda: said.append(packet_samples_of_trace(pipe)), daemon=True)
+    reader.start()
+    reader.join(10.0)
+    assert said == [None]
 
 
 def test_a_missing_trace_and_an_unwritable_one_say_so(tmp_path: Path) -> None:

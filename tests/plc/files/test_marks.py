@@ -69,6 +69,11 @@ def test_a_label_track_of_audacity_is_read(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("0.500000\t0.600000\tclick\n\\\t100.0\t2000.0\n1,25\t1,5\t#3\n2\t3\n")
     assert read_gaps(path) == [(0.5, 0.6), (1.25, 1.5), (2.0, 3.0)]
+    # Texts may hold what ends a line elsewhere than in files of lines.
+    path.write_text(
+        "\ufeff0.5\t0.6\tone\u2028two\x0bthree\r\n2\t3\t\x85", encoding="utf-8", newline=""
+    )
+    assert read_gaps(path) == [(0.5, 0.6), (2.0, 3.0)]
     for line, said in [
         ("0.5\t0.5\tnote\n", "line 1: the label 'note' at 0.5 s is a point"),
         ("0.6\t0.5\tx\n", "is not a stretch"),

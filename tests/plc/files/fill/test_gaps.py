@@ -53,6 +53,12 @@ def test_a_gap_at_no_finite_place_is_refused(times: tuple[float, float]) -> None
         gaps_in_samples([(0.01, 0.02), times], 1000, 100)
 
 
+def test_a_gap_behind_the_last_sample_is_named_to_the_sample() -> None:
+    said = r"gap 3599\.99995:3600 is outside .* 3600\.000 s \(172799999 samples\)"
+    with pytest.raises(ConfigError, match=said):
+        gaps_in_samples([(3599.99995, 3600.0)], 48_000, 172_799_999)
+
+
 @pytest.mark.parametrize("gap", [(1.0, None), (0, 10**400), 3.0, (1, 2, 3)])
 def test_a_gap_that_is_not_two_numbers_is_refused(gap: Any) -> None:
     with pytest.raises(ConfigError, match="two numbers"):
