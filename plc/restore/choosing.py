@@ -59,19 +59,18 @@ class _Found:
         return 1000 * (self.finding.stop - self.finding.start) / self.outcome.sample_rate
 
 
-def write_choices(path: Path, report: RepairReport, settings: RepairSettings) -> None:
-    """Write a page of all places, doubtful ones included.
+def choices_page(report: RepairReport, settings: RepairSettings) -> str:
+    """Return a page of all places, doubtful ones included.
 
     Parameters
     ----------
-    path : Path, the page; replaced if it exists
     report : RepairReport, of a dry run
     settings : RepairSettings, how it would be filled
 
     Raises
     ------
     AudioFileError
-        If a recording cannot be read, or the page not written.
+        If a recording cannot be read.
     """
     places = [_Found(each, finding) for each in report.outcomes for finding in each.findings]
     heard = dict(_clips(places, _heard(places), Path(report.source), settings))
@@ -86,7 +85,7 @@ def write_choices(path: Path, report: RepairReport, settings: RepairSettings) ->
     told = json.dumps(_choices(report, places, shown)).replace("<", "\\u003c")
     tables.append(f'<script type="application/json" id="choices">{told}</script>')
     marks = "Red marks are what would be filled."
-    text = listening.page(
+    return listening.page(
         _TITLE,
         _about(report, places, shown),
         "".join(tables),
@@ -94,7 +93,6 @@ def write_choices(path: Path, report: RepairReport, settings: RepairSettings) ->
         marks,
         _SCRIPT,
     )
-    listening.write(path, text)
 
 
 def _about(report: RepairReport, places: list[_Found], shown: dict[int, int]) -> str:
@@ -216,6 +214,7 @@ def _clip(
             quality=settings.quality,
             method=settings.method,
             model=settings.model,
+            content=settings.content,
         )
     except PlcError as error:
         notice.tell(f"{place.outcome.name}, {place.at}: no player: {in_a_line(error)}")

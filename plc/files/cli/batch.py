@@ -260,6 +260,7 @@ class Work:
         *,
         as_json: bool,
         page: Path | None,
+        overwrite: bool,
     ) -> None:
         """Print the results, and write the page; end with status 1 if one failed."""
         if as_json:
@@ -268,7 +269,7 @@ class Work:
             for pair, report in done:
                 tell(report, self, pair)
         if page is not None and done:
-            self._show(done, page)
+            self._show(done, page, overwrite)
         self.end(len(done))
 
     def end(self, done: int) -> None:
@@ -305,9 +306,10 @@ class Work:
             listening.check(page, overwrite)
             check_no_source(page, [pair.source for pair in self.pairs])
 
-    def _show(self, done: "Sequence[tuple[Pair, Filled]]", page: Path) -> None:
+    def _show(self, done: "Sequence[tuple[Pair, Filled]]", page: Path, overwrite: bool) -> None:
         """Write the page."""
-        from plc.files.pages.repaired import write_page
+        from plc.files.pages import listening
+        from plc.files.pages.repaired import page_of
         from plc.files.recordings import Repaired
 
         repaired = [
@@ -322,7 +324,7 @@ class Work:
             )
             for pair, report in done
         ]
-        write_page(page, repaired, self.refusals)
+        listening.write(page, page_of(repaired, self.refusals), overwrite)
 
 
 @contextmanager

@@ -99,9 +99,9 @@ def page(
     )
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, overwrite: bool = True) -> None:
     """Write a page; raise AudioFileError if that fails."""
-    write_whole(path, text.encode("utf-8", "replace"))
+    write_whole(path, text.encode("utf-8", "replace"), overwrite)
 
 
 def check(path: Path, overwrite: bool) -> None:

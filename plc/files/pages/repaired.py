@@ -38,21 +38,18 @@ class Excerpt:
     """Those with holes; none where all have."""
 
 
-def write_page(
-    path: Path, repaired: Sequence[Repaired], refused: Sequence[tuple[str, str]] = ()
-) -> None:
-    """Write a page of recordings, with their longest gaps to hear.
+def page_of(repaired: Sequence[Repaired], refused: Sequence[tuple[str, str]] = ()) -> str:
+    """Return a page of recordings, with their longest gaps to hear.
 
     Parameters
     ----------
-    path : Path, the page; replaced if it exists
     repaired : sequence of Repaired, what was done
     refused : sequence of (str, str), recordings that failed, and why
 
     Raises
     ------
     AudioFileError
-        If a recording cannot be read, or the page not written.
+        If a recording cannot be read.
     """
     count = max(1, min(_EXCERPTS_OF_A_FILE, _EXCERPTS // max(1, len(repaired))))
     clips: list[listening.Clip] = []
@@ -71,7 +68,7 @@ def write_page(
         rows = [[(source, None), (reason, None)] for source, reason in refused]
         tables.append(f"<h2>Failed</h2>{listening.table(['recording', 'why'], rows)}")
     marks = "Red marks are the filled gaps."
-    listening.write(path, listening.page("Repaired", about, "".join(tables), clips, marks))
+    return listening.page("Repaired", about, "".join(tables), clips, marks)
 
 
 def excerpts_of(one: Repaired, count: int) -> list[Excerpt]:

@@ -119,7 +119,7 @@ def conceal(
 
         done = work.each("concealing", conceal_one)
         printed = partial(_print_conceal, trace is not None)
-        work.finish(done, printed, as_json=as_json, page=page)
+        work.finish(done, printed, as_json=as_json, page=page, overwrite=overwrite)
 
 
 def _print_conceal(traced: bool, report: "ConcealReport", work: batch.Work, pair: "Pair") -> None:

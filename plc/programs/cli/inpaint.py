@@ -124,7 +124,7 @@ def inpaint(
             )
 
         done = work.each("inpainting", inpaint_one)
-        work.finish(done, _print_inpaint, as_json=as_json, page=page)
+        work.finish(done, _print_inpaint, as_json=as_json, page=page, overwrite=overwrite)
 
 
 def _print_inpaint(report: "InpaintReport", work: batch.Work, pair: "Pair") -> None:

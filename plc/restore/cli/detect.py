@@ -115,7 +115,7 @@ def detect(
             if pair.source in lost:
                 report = with_losses(report, lost[pair.source], selection)
             if made:
-                write_labels(made[pair.name], report)
+                write_labels(made[pair.name], report, overwrite)
             return report
 
         done = []

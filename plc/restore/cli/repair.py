@@ -101,6 +101,7 @@ def repair(
     import os
 
     from plc.files.fill.signals import FillSettings
+    from plc.files.jobs import check_no_source
     from plc.files.pages import listening
     from plc.restore.repair import RepairSettings, run_repair
 
@@ -118,6 +119,7 @@ def repair(
         raise typer.BadParameter("an empty name is neither a folder nor a file")
     if page is not None:
         listening.check(page, overwrite)
+        check_no_source(page, [Path(source)])
         if "://" in source or ("://" in out and not dry_run):
             raise ConfigError("--report needs source and --out on this machine")
     if asked.given and gaps is not None:
@@ -139,22 +141,21 @@ def repair(
             progress=progress,
         )
     if page is not None:
-        _write_page(page, report, repairs)
+        listening.write(page, _page(report, repairs), overwrite)
     print_json(report.as_dict()) if as_json else _print(report)
     if report.count("failed"):
         raise typer.Exit(REFUSED)
 
 
-def _write_page(path: Path, report: "RepairReport", settings: "RepairSettings") -> None:
-    from plc.files.pages.repaired import write_page
-    from plc.restore.choosing import write_choices
+def _page(report: "RepairReport", settings: "RepairSettings") -> str:
+    from plc.files.pages.repaired import page_of
+    from plc.restore.choosing import choices_page
     from plc.restore.repair import FAILED
 
     if report.dry_run:
-        write_choices(path, report, settings)
-        return
+        return choices_page(report, settings)
     failed = [(each.name, each.reason) for each in report.outcomes if each.state == FAILED]
-    write_page(path, report.repaired(), failed)
+    return page_of(report.repaired(), failed)
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def labels_of(finding: Finding, sample_rate: int, channels: int) -> Iterator[str
         yield label(start / sample_rate, stop / sample_rate, text, finding.doubt, some)
 
 
-def write_labels(path: str | Path, report: DetectReport) -> None:
+def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True) -> None:
     """Write findings as labels of Audacity (File, Import, Labels).
 
     Parameters
@@ -155,12 +155,14 @@ def write_labels(path: str | Path, report: DetectReport) -> None:
         A text file: a line ``start TAB stop TAB kind and confidence`` in seconds for each finding,
         with its channels, counted from 1, where not all are damaged. Doubtful ones are marked.
     report : DetectReport, the findings
+    overwrite : bool
+        Whether a file that is there is replaced.
 
     Raises
     ------
     AudioFileError
-        If it cannot be written.
+        If it cannot be written, or is there and may not be replaced.
     """
     rate = report.sample_rate
     lines = [line for each in report.findings for line in labels_of(each, rate, report.channels)]
-    write_whole(Path(path), "".join(lines).encode())
+    write_whole(Path(path), "".join(lines).encode(), overwrite)

@@ -12,7 +12,7 @@ import soundfile
 
 from plc.files.audio import read_audio
 from plc.restore import choosing
-from plc.restore.choosing import write_choices
+from plc.restore.choosing import choices_page
 from plc.restore.repair import REPAIRED, SOUND, RepairReport, RepairSettings, run_repair
 from tests.browser import ARGUMENTS, chromium
 from tests.signals import tones
@@ -49,9 +49,7 @@ def embedded(page: str, name: str) -> Any:
 def test_each_place_is_on_the_page_and_doubtful_ones_are_not_ticked(
     report: RepairReport, tmp_path: Path
 ) -> None:
-    page = tmp_path / "look.html"
-    write_choices(page, report, SETTINGS)
-    text = page.read_text()
+    text = choices_page(report, SETTINGS)
     told, clips = embedded(text, "choices"), embedded(text, "data")
     assert told["files"] == ["<b>ü.wav.txt", "c.wav.txt", "gate.wav.txt"]
     ticked = [each for each in told["places"] if each["ticked"]]
@@ -68,12 +66,10 @@ def test_each_place_is_on_the_page_and_doubtful_ones_are_not_ticked(
 
 
 def test_more_places_than_players_are_told_and_none_recording_is_silent(
-    report: RepairReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: RepairReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choosing, "_PLAYERS", 3)
-    page = tmp_path / "look.html"
-    write_choices(page, report, SETTINGS)
-    text = page.read_text()
+    text = choices_page(report, SETTINGS)
     places = embedded(text, "choices")["places"]
     heard = [each["file"] for each in places if each["clip"] is not None]
     assert sorted(set(heard)) == ["<b>ü.wav.txt", "gate.wav.txt"]
@@ -107,8 +103,7 @@ def test_the_player_leaves_intact_channels_as_they_are(tmp_path: Path) -> None:
     before, after = (version.signal for version in clip.versions)
     np.testing.assert_array_equal(after[:, 1], before[:, 1])
     assert np.abs(after[clip.lost, 0]).max() > 0.01
-    write_choices(tmp_path / "look.html", report, SETTINGS)
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", (tmp_path / "look.html").read_text())
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", choices_page(report, SETTINGS))
     assert cells[6] == place.channels == "1"
 
 
@@ -116,7 +111,7 @@ def test_the_player_leaves_intact_channels_as_they_are(tmp_path: Path) -> None:
 def test_what_is_ticked_is_saved_and_repaired(report: RepairReport, tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     page, labels = tmp_path / "look.html", tmp_path / "labels.zip"
-    write_choices(page, report, SETTINGS)
+    page.write_text(choices_page(report, SETTINGS))
     errors: list[str] = []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(ARGUMENTS))

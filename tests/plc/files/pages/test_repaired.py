@@ -9,7 +9,7 @@ import soundfile
 
 from plc.files.fill.gaps import Hole
 from plc.files.pages import listening
-from plc.files.pages.repaired import excerpts_of, write_page
+from plc.files.pages.repaired import excerpts_of, page_of
 from plc.files.recordings import Repaired
 from tests.signals import tones
 
@@ -44,16 +44,16 @@ def seen(call: Any, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> 
 
 
 def test_the_page_shows_the_damaged_channel_and_plays_all(
-    one: Repaired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one: Repaired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = tmp_path / "page.html"
-    shown = seen(lambda: write_page(page, [one]), monkeypatch, listening, "_picture")
+    page: list[str] = []
+    shown = seen(lambda: page.append(page_of([one])), monkeypatch, listening, "_picture")
     (excerpt,) = excerpts_of(one, 1)
     assert excerpt.channels == (1,)
     for (signal, clip, _), stereo in zip(shown, (excerpt.before, excerpt.after), strict=True):
         np.testing.assert_allclose(signal, stereo[:, 1], atol=1e-4)
         assert clip.versions[0].signal.shape[1] == 2
-    assert "0:00:01.00 · 25.0 ms filled · channel 2" in page.read_text().replace("\\u00b7", "·")
+    assert "0:00:01.00 · 25.0 ms filled · channel 2" in page[0].replace("\\u00b7", "·")
 
 
 def test_where_all_channels_are_damaged_their_mean_is_shown(one: Repaired) -> None:

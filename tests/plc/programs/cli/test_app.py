@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+import plc.files.recordings
+import plc.restore.repair
 from plc import METHODS
 from plc.engine.loss import GilbertElliott
 from plc.engine.stream.methods import BASELINES, FILE_METHODS
@@ -444,6 +447,31 @@ def test_misused_options_say_what_would_do(clip: Path) -> None:
     misuse("conceal", clip)
     misuse("no-such-command")
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("work", "made", "given"),
+    [
+        ("restore.detect.recorded.detect_file", "--labels", ()),
+        ("files.recordings.inpaint_file", "--report", ("b.wav", "--gap", "0.5:0.51")),
+        ("restore.repair.run_repair", "--report", ("--out", "out", "--jobs", "1")),
+    ],
+)
+def test_labels_and_pages_that_came_meanwhile_stay(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, work: str, made: str, given: tuple[str, ...]
+) -> None:
+    command = work.rpartition(".")[2].partition("_")[0].replace("run", "repair")
+    known = attrgetter(work)(plc)
+
+    def meanwhile(*asked: Any, **how: Any) -> Any:
+        clip.with_name("made").write_text("mine")
+        return known(*asked, **how)
+
+    monkeypatch.chdir(clip.parent)
+    monkeypatch.setattr(f"plc.{work}", meanwhile)
+    result = run(command, clip.name, *given, made, "made", status=1)
+    assert "made exists; give --overwrite" in result.stderr
+    assert Path("made").read_text() == "mine"
 
 
 def test_clipping_is_warned_of(tmp_path: Path) -> None:
