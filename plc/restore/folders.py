@@ -247,22 +247,14 @@ class Bucket:
             lambda: self._files.find(self._root, detail=True, refresh=True)
         )
         entries = []
+        within = isinstance(results, Bucket) and results.root.startswith(f"{self.root}/")
         for path, about in sorted(found.items()):
             name = path[len(self._root) :].lstrip("/")
             if not is_recording(Path(name)) or OWN in name.split("/"):
                 continue
-            if self._among(results, name):
-                continue
-            entries.append(Entry(name, self._stamp(about)))
+            if not within or not results.holds(self, name):
+                entries.append(Entry(name, self._stamp(about)))
         return Listing(entries)
-
-    def _among(self, results: Place, name: str) -> bool:
-        """Return whether a file lies in a folder of results within."""
-        if not isinstance(results, Bucket) or results.root == self.root:
-            return False
-        return f"{self.root}/{name}".startswith(f"{results.root}/") and results.root.startswith(
-            f"{self.root}/"
-        )
 
     def scratch(self) -> contextlib.AbstractContextManager[Path]:
         """Make a folder where the system has such."""

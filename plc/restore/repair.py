@@ -429,6 +429,9 @@ def _repaired(job: Job, keeper: Keeper, folder: Path) -> dict[str, Any]:
     asked = job.settings
     settings = FillSettings(asked.quality, asked.method, asked.model, content=asked.content)
     report = inpaint_file(source, made, damage.gaps_s, settings=settings, bitrate=asked.bitrate)
+    if report.clipped_samples:
+        samples = notice.counted(report.clipped_samples, "sample")
+        notice.tell(f"warning: {samples} beyond full scale clipped in {made}")
     keeper.store(made, told["result"])
     return told | {"samples": report.samples, "gaps": report.gaps, "long_gaps": report.long_gaps}
 
@@ -584,7 +587,9 @@ def _alone(targets: Place) -> Iterator[None]:
         about = b"Records of plc repair: what was found and done.\n"
         targets.write(f"{OWN}/{ABOUT}", about, folder)
     lock = targets.path / OWN / LOCK
-    with lock.open("w") as file:
+    if lock.is_symlink():
+        raise AudioFileError(f"{lock} is a link, where a file of ours should be; remove it")
+    with lock.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

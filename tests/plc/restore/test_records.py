@@ -351,6 +351,16 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         assert list(work.iterdir()) == [folder]
 
 
+def test_what_a_link_in_the_place_of_the_lock_leads_to_stays(tmp_path: Path) -> None:
+    tape(tmp_path / "tapes/a.wav")
+    (tmp_path / "mine").write_bytes(MINE)
+    (tmp_path / "out" / OWN).mkdir(parents=True)
+    (tmp_path / "out" / OWN / "lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(AudioFileError, match="is a link"):
+        run(tmp_path)
+    assert (tmp_path / "mine").read_bytes() == MINE
+
+
 def test_a_page_does_not_take_the_place_of_a_recording(tmp_path: Path) -> None:
     recording = tape(tmp_path / "a.wav")
     (tmp_path / "page.html").symlink_to(recording)

@@ -100,6 +100,19 @@ def test_damaged_tapes_are_repaired_and_sound_ones_copied(archive: Path) -> None
     assert (told["repaired"], told["sound"], told["failed"]) == (2, 1, 0)
 
 
+def test_what_is_clipped_in_a_format_of_integers_is_told(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    signal_, rate = read_audio(archive / "tapes/a.wav")
+    signal_[100:103] = 2.0
+    soundfile.write(archive / "tapes/a.aiff", signal_, rate, subtype="FLOAT")
+    assert states(run(archive))["a.aiff"] == REPAIRED
+    place = archive / "out/a.flac"
+    assert f"warning: 3 samples beyond full scale clipped in {place}" in told
+
+
 def test_results_and_labels_are_named_as_their_user_does(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
