@@ -10,7 +10,7 @@ from plc.engine.spans import gaps_of, lost_spans
 from plc.engine.stream.concealer import Concealer
 from plc.engine.stream.config import OPEN, SETTINGS, StreamSettings
 from plc.engine.stream.samples import Packet, Samples, as_signal, mask_of
-from plc.errors import check_settings
+from plc.errors import PacketError, check_settings
 
 
 def conceal(
@@ -69,6 +69,8 @@ def conceal(
     signal = as_signal(signal, is_pushed=True)
     settings.setdefault("budget_ms", math.inf)
     settings.setdefault("prepare", "never")  # packets come as fast as they are taken
+    if made_up is not None and made_up.shape != signal.shape[:1]:
+        raise PacketError(f"made_up has shape {made_up.shape}; give {signal.shape[:1]}")
     rows = signal.reshape(signal.shape[0], -1)
     concealer = Concealer(
         sample_rate=sample_rate,

@@ -59,6 +59,8 @@ _PLACES, _APART_MS = 32, 100.0
 _LEAST_LIKENESS = 0.2
 # Share of speech from which on a gap's surroundings are no music.
 _SPEECH_FROM = 0.5
+# Channels whose mean has less of their power are in opposite phase: one is heard alone.
+_OPPOSITE = 1e-3
 # Gaps whose places are read together, of which one takes up to 4 MB for each channel at 48 kHz.
 _TOGETHER = 16
 _LITTLE = 1e-12
@@ -211,10 +213,7 @@ class Passages:
             return
         known = _known_around(received, gap)
         reason = self._refusal(rows, gap, known, received)
-        passage = None
-        if not reason:
-            passage = self._passage(track, first + gap.start, first + gap.stop)
-            reason = "" if passage else "nothing is similar enough"
+        passage = None if reason else self._passage(track, first + gap.start, first + gap.stop)
         if passage:
             passage.put(rows, gap, known, self._rate)
         self.told.append(
@@ -223,7 +222,7 @@ class Passages:
                 stop=first + gap.stop,
                 channels=track.channels,
                 copied_from=passage.begin if passage else None,
-                reason=reason,
+                reason=reason or ("" if passage else "nothing is similar enough"),
             )
         )
 
@@ -235,7 +234,10 @@ class Passages:
             return f"less than {MATCH_MS:g} ms known on a side"
         if self._content != "auto":
             return "" if self._content == "music" else self._content
-        speech = speech_around(rows.mean(axis=0), received, gap.span, self._rate)
+        heard = rows.mean(axis=0)
+        if np.square(heard).mean() < _OPPOSITE * np.square(rows).mean():
+            heard = rows[0]
+        speech = speech_around(heard, received, gap.span, self._rate)
         return "speech" if speech >= _SPEECH_FROM else ""
 
     def _passage(self, track: Track, start: int, stop: int) -> Passage | None:
@@ -257,12 +259,10 @@ class Passages:
         margin = self._samples(_LEVEL_MS) + EDGE_SAMPLES
         chosen = list(self._chosen(channels, gaps, margin))
         spans = [(place - margin, place + gap.samples + margin) for gap, place in chosen]
-        for (gap, place), around in zip(
-            chosen, gather(self._blocks(), spans, channels), strict=True
-        ):
+        parts = gather(self._blocks(), spans, channels)
+        for (gap, place), around in zip(chosen, parts, strict=True):
             if np.isfinite(around).all():
-                hole = margin, margin + gap.samples
-                self._found[gap.span] = Passage(place, around, hole)
+                self._found[gap.span] = Passage(place, around, (margin, margin + gap.samples))
 
     def _chosen(
         self, channels: tuple[int, ...], gaps: Sequence[Gap], margin: int

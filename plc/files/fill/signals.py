@@ -39,6 +39,7 @@ References
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
 import numpy as np
@@ -110,6 +111,8 @@ class FillSettings:
         if not isinstance(self.quality, str) or self.quality not in between.QUALITIES:
             raise ConfigError(unknown("quality", self.quality, between.QUALITIES))
         check_content(self.content)
+        if not isinstance(self.model, str | Path):
+            raise ConfigError(f"model is {self.model!r}; give a name, such as 'auto'")
         if not hasattr(self.seed, "__index__"):
             raise ConfigError(f"seed is {self.seed!r}; give an integer")
         if self.seed < 0:
@@ -151,8 +154,6 @@ Copy = Callable[[NDArray[np.float32], Gap, NDArray[np.bool_]], None]
 """Copies a passage into a gap of rows with a draft, of which some samples were received."""
 # Of an array, read at once.
 _BLOCK_SAMPLES = 1 << 16
-
-
 _OWN_KEYWORDS = "sample_rate", "packet_samples", "packet_ms", "progress"
 
 
@@ -241,6 +242,8 @@ def inpaint(
     )
     how = FillSettings(**settings)
     samples, channels = signal.shape[0], signal.size // signal.shape[0]
+    if made_up is not None and (len(made_up), made_up.size) != (samples, signal.size):
+        raise PacketError(f"made_up has shape {made_up.shape}; give {signal.shape}, as the signal")
     holes = holes_of(lost, samples, channels, stream.packet_samples)
     tracks = tracks_of(holes, samples, channels)
     out = signal.copy()
@@ -314,12 +317,10 @@ def fill_gaps(
     config = RecordingConfig(
         sample_rate=sample_rate,
         channels=signal.size // signal.shape[0],
-        method=settings.method,
+        method="ar" if settings.method in FILE_METHODS else settings.method,
         budget_ms=float("inf"),
     )
     network = settings.network(sample_rate)
-    if config.method in FILE_METHODS:
-        config = replace(config, method="ar")
     rows = _as_rows(signal)
     merged = merge_gaps([*gaps, *around.later], rows.shape[1])
     warm_up()

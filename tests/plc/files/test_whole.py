@@ -226,6 +226,11 @@ def test_an_unknown_model_is_refused() -> None:
         conceal(noise(1, 2 * PACKET), [False, True], model="magic", **STREAM)
 
 
+def test_marks_of_another_length_are_refused() -> None:
+    with pytest.raises(PacketError, match="made_up has shape"):
+        conceal(noise(1, 2 * PACKET), [False, True], made_up=np.zeros(5, np.bool_), **STREAM)
+
+
 def test_more_channels_than_there_may_be_are_refused() -> None:
     with pytest.raises(ConfigError, match="channels is 9; supported: 1 to 8"):
         conceal(np.zeros((640, 9), np.float32), np.zeros(5, bool), **STREAM)

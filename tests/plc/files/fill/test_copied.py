@@ -146,6 +146,14 @@ def test_stereo_has_one_place_for_both_channels() -> None:
     assert told.channels == (0, 1)
 
 
+def test_channels_in_opposite_phase_are_filled_as_in_phase() -> None:
+    left = music(5)
+    for faint in (0.0, 1e-3):
+        truth = np.stack([left, faint * music(6) - left], axis=1)
+        _, [told] = fill(truth, [GAP])
+        assert (told.reason, told.copied_from is None) == ("", False)
+
+
 def test_a_gap_of_one_channel_leaves_the_other() -> None:
     truth = np.stack([music(7), noise(7, 3 * PERIOD, 0.01)], axis=1)
     made = inpaint(truth, [(*GAP, (0,))], sample_rate=RATE)

@@ -197,6 +197,7 @@ def test_a_wrong_signal_names_what_would_do(signal: Any, message: str) -> None:
     [
         ({"quality": "perfect"}, "quality is 'perfect'; known: fast, good, best"),
         ({"quality": ["good"]}, r"quality is \['good'\]; known: fast, good, best"),
+        ({"model": 5}, "model is 5; give a name"),
         ({"seed": 1.5}, r"seed is 1\.5; give an integer"),
         ({"seed": "1"}, "seed is '1'; give an integer"),
         ({"method": "magic"}, "method is 'magic'; known: auto"),
@@ -229,6 +230,12 @@ def test_a_short_trace_and_impossible_packets_are_refused() -> None:
         inpaint(tones(1, SAMPLE_RATE, 3000), [True], sample_rate=SAMPLE_RATE)
     with pytest.raises(ConfigError, match="packet_samples is 0"):
         inpaint(tones(1, SAMPLE_RATE, 3000), [True], sample_rate=SAMPLE_RATE, packet_samples=0)
+
+
+def test_marks_of_another_shape_are_refused() -> None:
+    for made_up in (np.zeros(5, np.bool_), np.zeros(100, np.bool_)):
+        with pytest.raises(PacketError, match="made_up has shape"):
+            inpaint(np.zeros((100, 2), np.float32), [(10, 20)], made_up=made_up)
 
 
 def test_what_was_filled_is_told_by_channel() -> None:
