@@ -27,7 +27,7 @@ from plc.errors import AudioFileError, ConfigError, PlcError, in_a_line, why
 from plc.files.audio import AudioReader, count_samples
 from plc.files.cluster import as_done_on
 from plc.files.fill.copied import LongGap
-from plc.files.fill.gaps import Hole, Stretch, spans_in_samples
+from plc.files.fill.gaps import Hole, spans_in_samples
 from plc.files.fill.signals import FillSettings
 from plc.files.jobs import is_recording, other_names, results_of
 from plc.files.marks import ZippedLabels, label_of, read_gaps
@@ -35,7 +35,7 @@ from plc.files.parallel import Failure
 from plc.files.recordings import Repaired, inpaint_file
 from plc.files.scratch import scratch
 from plc.restore.detect.findings import EVERYTHING, Finding, Selection
-from plc.restore.detect.recorded import detect_file
+from plc.restore.detect.recorded import DetectReport, detect_file
 from plc.restore.folders import (
     OWN,
     Entry,
@@ -407,13 +407,13 @@ def repair(job: Job) -> Outcome:
             return outcome(state=FAILED, reason=notice.shown(in_a_line(error)))
 
 
-def _found(job: Job, keeper: Keeper, folder: Path) -> tuple[Path, "_Damage", dict[str, Any]]:
+def _found(job: Job, keeper: Keeper, folder: Path) -> tuple[Path, DetectReport, dict[str, Any]]:
     """Return a recording, its damage, and fields of the outcome; raise if its result is foreign."""
     source = _fetched(place(job.source), job.name, folder)
-    damage = _damage(job, source, folder)
+    damage, looked = _damage(job, source, folder)
     result = job.result if damage.gaps_s else job.name
     keeper.check(result)
-    return source, damage, {**damage.told, "result": result}
+    return source, damage, {**_told(damage, looked), "result": result}
 
 
 def _repaired(job: Job, keeper: Keeper, folder: Path) -> dict[str, Any]:
@@ -436,54 +436,27 @@ def _repaired(job: Job, keeper: Keeper, folder: Path) -> dict[str, Any]:
     return told | {"samples": report.samples, "gaps": report.gaps, "long_gaps": report.long_gaps}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Damage:
-    """Damage of a recording, and its gaps."""
-
-    sample_rate: int
-    channels: int
-    samples: int
-    gaps_s: list[Stretch]
-    findings: tuple[Finding, ...]
-    left_out: int = 0
-    looked: bool = True
-
-    @property
-    def told(self) -> dict[str, Any]:
-        """Fields of the outcome."""
-        return {
-            "state": self._state,
-            "sample_rate": self.sample_rate,
-            "channels": self.channels,
-            "samples": self.samples,
-            "found": tuple(each.kind for each in self.findings if not each.doubt),
-            "findings": self.findings,
-            "left_out": self.left_out,
-        }
-
-    @property
-    def _state(self) -> str:
-        if not self.looked:
-            return NOT_LOOKED_AT
-        if self.gaps_s:
-            return REPAIRED
-        return DOUBTFUL if self.findings else LEFT_OUT if self.left_out else SOUND
+def _told(damage: DetectReport, looked: bool) -> dict[str, Any]:
+    """Return fields of the outcome; ``looked``: whether the detector or a person has looked."""
+    state = DOUBTFUL if damage.findings else LEFT_OUT if damage.left_out else SOUND
+    state = REPAIRED if damage.damage else state
+    return {
+        "state": state if looked else NOT_LOOKED_AT,
+        "sample_rate": damage.sample_rate,
+        "channels": damage.channels,
+        "samples": damage.samples,
+        "found": tuple(each.kind for each in damage.damage),
+        "findings": damage.findings,
+        "left_out": damage.left_out,
+    }
 
 
-def _damage(job: Job, source: Path, folder: Path) -> _Damage:
-    """Return where a recording is damaged: as the detector finds it, or as labels say."""
+def _damage(job: Job, source: Path, folder: Path) -> tuple[DetectReport, bool]:
+    """Return where a recording is damaged: as the detector finds it, or as labels say, if any."""
     if job.settings.gaps is None:
-        report = detect_file(source, selection=job.settings.selection)
-        return _Damage(
-            sample_rate=report.sample_rate,
-            channels=report.channels,
-            samples=report.samples,
-            gaps_s=report.gaps_s,
-            findings=report.findings,
-            left_out=report.left_out,
-        )
+        return detect_file(source, selection=job.settings.selection), True
     with AudioReader(source) as reader:
-        rate, samples, channels = reader.sample_rate, reader.samples, reader.channels
+        rate, channels = reader.sample_rate, reader.channels
     labels = labels_at(job.settings.gaps)
     name, _ = label_of(labels, job.name)
     path = _fetched(labels, name, folder) if name else None
@@ -502,14 +475,14 @@ def _damage(job: Job, source: Path, folder: Path) -> _Damage:
         )
         for gap in every
     )
-    return _Damage(
+    found = DetectReport(
+        samples=count_samples(source),
         sample_rate=rate,
         channels=channels,
-        samples=count_samples(source) if samples is None else samples,
-        gaps_s=gaps_s,
         findings=findings,
-        looked=bool(name),
+        elapsed_s=0.0,
     )
+    return found, bool(name)
 
 
 def _copy(source: Path, made: Path) -> None:

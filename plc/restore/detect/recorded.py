@@ -51,7 +51,7 @@ class DetectReport:
         return [gap for each in self.damage for gap in self._stretches(each)]
 
     def _stretches(self, finding: Finding) -> Iterator[Stretch]:
-        rate, everywhere = self.sample_rate, len(finding.channels) == self.channels
+        rate, everywhere = self.sample_rate, finding.channels == tuple(range(self.channels))
         for start, stop in finding.gaps:
             span = start / rate, stop / rate
             yield span if everywhere else (*span, finding.channels)

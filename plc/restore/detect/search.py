@@ -13,8 +13,10 @@ In what order kinds are looked for, and which of two that overlap stays, says :f
 kind has a module; what it looks at is one channel, float32 of shape (n,), finite, at a rate in Hz.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,14 +199,19 @@ def _find(window: NDArray[np.float32], rate: int, first: int, last: int) -> list
         row = np.ascontiguousarray(window[:, channel])
         same = next((k for k in looked if np.array_equal(window[:, k], row, equal_nan=True)), None)
         looked[channel] = _find_in(row, rate, first, last) if same is None else looked[same]
+        order = sorted(range(len(found)), key=lambda k: found[k].start)
+        starts = [found[k].start for k in order]
+        ends = list(accumulate((found[k].stop for k in order), max))
         for each in looked[channel]:
-            _join(found, each, channel)
+            near = order[bisect_right(ends, each.start) : bisect_left(starts, each.stop)]
+            _join(found, sorted(near), each, channel)
     return sorted(found, key=lambda each: (each.start, each.stop))
 
 
-def _join(found: list[Finding], each: Finding, channel: int) -> None:
-    """Add a channel's finding to the findings of earlier channels."""
-    for k, other in enumerate(found):
+def _join(found: list[Finding], near: list[int], each: Finding, channel: int) -> None:
+    """Add a channel's finding to the findings of earlier channels, of which some lie near."""
+    for k in near:
+        other = found[k]
         shared = min(each.stop, other.stop) - max(each.start, other.start)
         shorter = min(each.stop - each.start, other.stop - other.start)
         alike = each.kind == other.kind and each.parts == other.parts

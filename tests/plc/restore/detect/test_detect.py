@@ -8,6 +8,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc import ConfigError, Detector, Finding, PacketError, detect
+from plc.restore.detect import search
 from plc.restore.detect.clicks import flatness
 from plc.restore.detect.findings import KINDS, Selection, runs
 from plc.restore.detect.recorded import detect_file, write_labels
@@ -304,6 +305,24 @@ def test_labels_are_as_audacity_reads_them(damaged: Path) -> None:
     assert [float(line[0]) for line in lines] == pytest.approx(
         [60_000 / RATE, 100_000 / RATE], abs=1e-6
     )
+
+
+def test_places_of_channels_are_compared_with_those_near_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    near, known = list[int](), search._join
+
+    def join(found: list[Finding], beside: list[int], each: Finding, channel: int) -> None:
+        near.append(len(beside))
+        known(found, beside, each, channel)
+
+    monkeypatch.setattr(search, "_join", join)
+    signal = np.stack([tones(seed, RATE, RATE // 4) for seed in (1, 2, 3)], axis=1)
+    signal[::2, 0] = signal[::2, 1] = signal[5::6, 2] = np.nan
+    found = detect(signal, sample_rate=RATE)
+    assert {each.channels for each in found if each.kind == "invalid"} == {(0, 1), (2,)}
+    assert len(near) > RATE // 4
+    assert max(near) <= 1
 
 
 def test_runs_are_those_of_true() -> None:
