@@ -297,15 +297,6 @@ class Work:
         refused = [{"source": source, "error": line} for source, line in self.refusals]
         print_json({"files": files, "refused": refused})
 
-    def check_page(self, page: Path | None, overwrite: bool) -> None:
-        """Refuse a page that cannot be written."""
-        from plc.files.jobs import check_no_source
-        from plc.files.pages import listening
-
-        if page is not None:
-            listening.check(page, overwrite)
-            check_no_source(page, [pair.source for pair in self.pairs])
-
     def _show(self, done: "Sequence[tuple[Pair, Filled]]", page: Path, overwrite: bool) -> None:
         """Write the page."""
         from plc.files.pages import listening
@@ -426,6 +417,16 @@ def warn_of_clipping(clipped_samples: int, target: str | Path) -> None:
             f"{target}; a float WAV source keeps them in a .wav target",
             err=True,
         )
+
+
+def check_page(page: Path | None, overwrite: bool, sources: Sequence[Path]) -> None:
+    """Refuse a page that cannot be written."""
+    from plc.files.jobs import check_no_source
+    from plc.files.pages import listening
+
+    if page is not None:
+        listening.check(page, overwrite)
+        check_no_source(page, sources)
 
 
 def beside(given: str, work: Work, suffix: str, overwrite: bool) -> dict[str, Path]:

@@ -98,7 +98,7 @@ def conceal(
         return
     check_losses(trace, loss, burst)
     with batch.recordings(sources, target, file_format) as work:
-        work.check_page(page, overwrite)
+        batch.check_page(page, overwrite, [pair.source for pair in work.pairs])
 
         def conceal_one(pair: "Pair", progress: "Progress") -> "ConcealReport":
             given = None if trace is None else batch.belonging(trace, pair, (".trace",))

@@ -105,7 +105,7 @@ def inpaint(
     find = context.obj(given.doubtful)
     with batch.recordings(sources, target, file_format) as work:
         numbers = work.vary(variants)
-        work.check_page(page, overwrite)
+        batch.check_page(page, overwrite, [pair.source for pair in work.pairs])
         found: dict[Path, list[Stretch]] = {}
 
         def inpaint_one(pair: "Pair", progress: "Progress") -> "InpaintReport":

@@ -101,7 +101,6 @@ def repair(
     import os
 
     from plc.files.fill.signals import FillSettings
-    from plc.files.jobs import check_no_source
     from plc.files.pages import listening
     from plc.restore.repair import RepairSettings, run_repair
 
@@ -118,8 +117,7 @@ def repair(
     if not source or not out:
         raise typer.BadParameter("an empty name is neither a folder nor a file")
     if page is not None:
-        listening.check(page, overwrite)
-        check_no_source(page, [Path(source)])
+        batch.check_page(page, overwrite, [Path(source)])
         if "://" in source or ("://" in out and not dry_run):
             raise ConfigError("--report needs source and --out on this machine")
     if asked.given and gaps is not None:

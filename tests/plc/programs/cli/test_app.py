@@ -474,6 +474,14 @@ def test_labels_and_pages_that_came_meanwhile_stay(
     assert Path("made").read_text() == "mine"
 
 
+def test_a_page_is_no_recording_whatever_its_name(clip: Path) -> None:
+    bare = clip.rename(clip.with_name("tape"))
+    before = bare.read_bytes()
+    for rest in (("repair", bare, "--out", clip.with_name("out")), ("inpaint", bare, clip)):
+        assert "is the recording" in refusal(*rest, "--report", bare, "--overwrite")
+    assert bare.read_bytes() == before
+
+
 def test_clipping_is_warned_of(tmp_path: Path) -> None:
     source = tmp_path / "loud.wav"
     soundfile.write(source, 20 * tones(1, RATE, RATE), RATE, subtype="FLOAT")
