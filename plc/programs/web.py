@@ -37,7 +37,6 @@ from plc.transport.rtp.udp import Endpoint
 from plc.transport.service.page_server import PageServer
 from plc.whole_files import check_new
 
-LARGEST_WASM_BYTES = 250_000
 DEFAULT_PORT = 8765
 NETWORKS = {
     "speech": "speech, from 16 kHz on",

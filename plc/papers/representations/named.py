@@ -24,8 +24,6 @@ _MAKERS: Mapping[str, Callable[[int, int], Representation]] = {
     "erb": lambda *of: Bands(erbs, *of),
 }
 REPRESENTATIONS = tuple(_MAKERS)
-EXACT = ("waveform", "complex", "magnitude-phase", "magnitude-if", "nsgt", "erb")
-"""Those whose inverse returns the signal, but for the rounding of float32."""
 
 
 def representation(name: str, sample_rate: int, samples: int) -> Representation:

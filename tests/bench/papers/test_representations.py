@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from plc.papers.representations.named import EXACT, REPRESENTATIONS
+from plc.papers.representations.named import REPRESENTATIONS
 from plc_bench.cli import app
 from plc_bench.papers import representations as bench
 from tests.options import ran
+from tests.plc.papers.representations.test_named import EXACT
 from tests.signals import tones
 
 RATE = 16_000

@@ -131,7 +131,7 @@ def test_the_page_holds_the_step_and_the_recordings_as_they_are(parts: Parts) ->
         ("clip-speech", "speech.flac"),
     ):
         assert base64.b64decode(parts.texts[part], validate=True) == (DATA / name).read_bytes()
-    assert (DATA / "web/plc.wasm").stat().st_size <= web.LARGEST_WASM_BYTES
+    assert (DATA / "web/plc.wasm").stat().st_size <= 250_000
 
 
 def test_the_page_names_the_authors_of_the_recordings() -> None:

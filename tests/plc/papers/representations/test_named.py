@@ -7,13 +7,15 @@ from numpy.typing import NDArray
 from plc.errors import ConfigError
 from plc.papers.representations import mel, polar
 from plc.papers.representations.bands import LOWEST_HZ, SEMITONES
-from plc.papers.representations.named import EXACT, REPRESENTATIONS, representation
+from plc.papers.representations.named import REPRESENTATIONS, representation
 from plc.papers.representations.spectral import make_grid
 from plc_kernels.spectra.offline import spectra_of
 from tests.examples import examples
 from tests.signals import noise, sine, tones
 
 RATE = 16_000
+EXACT = ("waveform", "complex", "magnitude-phase", "magnitude-if", "nsgt", "erb")
+"""Those whose inverse returns the signal, but for the rounding of float32."""
 EXACT_DB = 110.0  # what float32 arrays are good for, phases summed over a thousand frames
 
 
