@@ -261,13 +261,6 @@ def rest(block: Block, samples: int) -> None:
 
 
 @kernel
-def delay_now(block: Block, now_s: float) -> float:
-    """Return the delay of a block that is due now, less the line's wait for a unit; seconds."""
-    delay: float = turns.delay_s(block, now_s) - block[at.HELD] / block[at.RATE]
-    return delay
-
-
-@kernel
 def waiting(block: Block) -> int:
     """Return the samples from the next block to the end of the newest unit."""
     return turns.buffered(block)
@@ -293,7 +286,6 @@ KERNELS = (
     arrive,
     begin_row,
     clear,
-    delay_now,
     forget,
     hurry,
     lay_out,

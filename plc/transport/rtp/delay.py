@@ -157,10 +157,6 @@ class Receiver:
         """Samples of the line for each that is played next."""
         return 1.0 + self.reals.item(layout.STRETCH)
 
-    def delay_s(self, now_s: float) -> float:
-        """Return the delay of a block pulled now, less the line's wait for a unit."""
-        return float(entry.delay_now(self.block, now_s))
-
     def play(self, now_s: float) -> bool:
         """Play the next block, as ``played``; False: one is to be pulled first."""
         return bool(entry.play(self.block, now_s) == layout.READY)
@@ -194,7 +190,6 @@ def warm_receiver() -> None:
     entry.pull(line, 1.0)
     for ask in (entry.append, entry.waiting, entry.ready, entry.hurry, entry.clear):
         ask(line)
-    entry.delay_now(line, 1.0)
     entry.stands_alone(line, 0, 1)
     entry.leave_out(line, 160)
     entry.rest(line, 160)

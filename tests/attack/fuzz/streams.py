@@ -21,6 +21,7 @@ from plc.transport.rtp.jitter import JitterBuffer, JitterConfig, Turn
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import RtpPacket
 from plc.transport.rtp.playout import Playout
+from tests.plc.transport.streams import delay_s
 
 # Of one jitter buffer, before another with other settings takes its place.
 _BUFFER_EVENTS = 50_000
@@ -173,7 +174,7 @@ def _check_pull(buffer: JitterBuffer, now_s: float, seen: Seen) -> None:
     seen["most_packets_held"] = max(seen["most_packets_held"], buffer.receiver.units)
     if turn is not Turn.WAIT:
         # The rest is checked against the bound at the next pull.
-        seen["largest_delay_s"] = max(seen["largest_delay_s"], buffer.receiver.delay_s(now_s))
+        seen["largest_delay_s"] = max(seen["largest_delay_s"], delay_s(buffer.receiver, now_s))
 
 
 SURFACES: dict[str, Callable[[random.Random, Seen], Iterator[int]]] = {

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from plc.transport.relay.relayed import RelayConfig
 from plc.transport.rtp.codecs import L16, Codec
-from plc.transport.rtp.delay import DelayConfig, DelayMode
+from plc.transport.rtp.delay import DelayConfig, DelayMode, Receiver
 from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.udp import Endpoint
+from plc_kernels.receive import layout
 from tests.plc.configs import changed
 
 RATE, BLOCK = 16_000, 160
@@ -56,6 +57,15 @@ def packets_of(
     codec = codec or L16(RATE, 1)
     packetizer = Packetizer(codec, ssrc=ssrc, sequence=sequence, timestamp=99)
     return [packetizer.pack(each) for each in signal.reshape(-1, block, codec.channels)]
+
+
+def delay_s(receiver: Receiver, now_s: float) -> float:
+    """Return the delay of a block pulled now, less the line's wait for a unit."""
+    words, base_s = receiver.block, receiver.reals.item(layout.BASE_S)
+    waits_s = words.item(layout.HELD) / words.item(layout.RATE)
+    if not receiver.begun:
+        return -waits_s
+    return now_s - words.item(layout.POSITION) / words.item(layout.RATE) - base_s - waits_s
 
 
 def find(played: NDArray[np.float32], part: NDArray[np.float32], least: int = 50) -> int:

@@ -14,7 +14,7 @@ from plc.transport.rtp.jitter import JitterBuffer, JitterConfig, Turn
 from plc.transport.rtp.outcomes import Verdict
 from plc.transport.rtp.packets import RtpPacket
 from tests.examples import examples, is_deep
-from tests.plc.transport.streams import Incoming
+from tests.plc.transport.streams import Incoming, delay_s
 
 RATE = 8000
 PACKET = 160
@@ -65,7 +65,7 @@ class Run:
         while (now_s := self.tick * self.buffer.block / RATE) < until_s:
             for at_s, packet in incoming.until(now_s):
                 self.buffer.put(packet, samples, at_s)
-            self.delays_s.append(self.buffer.receiver.delay_s(now_s))
+            self.delays_s.append(delay_s(self.buffer.receiver, now_s))
             turn = self.buffer.pull(now_s)
             self.turns.append(turn)
             played = self.buffer.parts[0].packet.payload if turn is Turn.PLAY else None

@@ -11,7 +11,7 @@ from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.jitter import PACKETS_MAX, JitterBuffer, JitterConfig, Turn
 from plc.transport.rtp.packets import RtpPacket
 from tests.examples import examples
-from tests.plc.transport.streams import Incoming
+from tests.plc.transport.streams import Incoming, delay_s
 
 RATE, N, BLOCK = 16_000, 320, 160
 S = N / RATE
@@ -47,7 +47,7 @@ class Run:
             for part in self.buffer.parts:
                 k = int.from_bytes(part.packet.payload, "big")
                 self.heard[k] = self.heard.get(k, 0) + part.samples
-            self.delays_s.append(self.buffer.receiver.delay_s(now_s))
+            self.delays_s.append(delay_s(self.buffer.receiver, now_s))
         return self
 
     @property
