@@ -148,10 +148,12 @@ def _note_base(block: Block, transit_s: float, now_s: float) -> None:
 @part
 def is_followed(block: Block) -> bool:
     """Return whether the delay is brought to its aim: the sender has a pace, not far ahead."""
-    ahead_s = reals(block)[at.LINE_BASE_S] - _least(
-        block, block[at.LOWS_COUNT], block[at.BASE_LOWS]
-    )
-    return is_paced(block) and bool(ahead_s <= reals(block)[at.MOST_S])
+    numbers = reals(block)
+    # Who comes no sooner than before a stall is not ahead.
+    least_s = _least(block, block[at.LOWS_COUNT], block[at.BASE_LOWS])
+    is_back = block[at.ONSET] and least_s >= numbers[at.ONSET_BASE_S] - _PACED_S
+    is_near = numbers[at.LINE_BASE_S] - least_s <= numbers[at.MOST_S]
+    return is_paced(block) and bool(is_back or is_near)
 
 
 @inlined

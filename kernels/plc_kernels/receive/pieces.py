@@ -31,7 +31,7 @@ from plc_kernels.receive.layout import (
     reals,
 )
 from plc_kernels.receive.places import place_piece
-from plc_kernels.receive.units import START, came_after_all, cover, covered, forget_units
+from plc_kernels.receive.units import START, STOP, came_after_all, cover, covered, forget_units
 from plc_kernels.signal.packet import INT16_SCALE, LARGEST
 from plc_kernels.stream.arrays import Block, floats, viewer
 
@@ -111,20 +111,25 @@ def put(block: Block, address: int, form: int, samples: int, position: int, is_p
         follows the piece before.
     """
     now_s = (block[at.OUT] - block[at.LEFT]) / block[at.RATE]
+    first = block[at.STRAY_NEXT] - block[at.STRAY_LENGTH]
     verdict = place_piece(block, position, is_placed, samples, now_s)
     kept = block[at.STRAY_COUNT]
     block[at.STRAY_COUNT] = 0
     if verdict == at.STRAY:
         _keep_stray(block, address, form, samples)
         return 0
-    taken = 0
-    if verdict == at.JUMPED:
-        if kept > 0:
-            block[at.OVERFLOW_SAMPLES] -= kept
-            place_piece(block, 0, False, kept, now_s)
-            taken = _lay(block, _OF_STRAY, at.FLOAT32, kept)
-        place_piece(block, 0, False, samples, now_s)
-    return taken + _lay(block, address, form, samples)
+    if verdict != at.JUMPED:
+        return _lay(block, address, form, samples)
+    taken, goes_on = 0, position == block[at.STRAY_NEXT]
+    for turn in range(2):  # the stray before it, and itself, in the order of their positions
+        if (turn == 0) == (first < position):
+            if place_piece(block, first, True, kept, now_s) == at.ACCEPTED:
+                block[at.OVERFLOW_SAMPLES] -= kept
+                taken += _lay(block, _OF_STRAY, at.FLOAT32, kept)
+        elif place_piece(block, position, not goes_on, samples, now_s) == at.ACCEPTED:
+            taken += _lay(block, address, form, samples)
+    block[at.IS_PLACED] = 1
+    return taken
 
 
 @part
@@ -154,15 +159,15 @@ def _keep_stray(block: Block, address: int, form: int, samples: int) -> None:
 @part
 def _lay(block: Block, address: int, form: int, samples: int) -> int:
     """Write the sound of a piece into the ring; return how many samples are new."""
-    start, room, channels = block[at.GIVEN_START], block[at.AHEAD_MOST], block[at.CHANNELS]
-    if block[at.BEGUN]:
-        room = max(0, room + min(block[at.POSITION] - start, 0))
-    elif block[at.COUNT]:
-        room = max(0, room + min(array(block, UNITS)[0, START] - start, 0))
-    count = min(samples, room)
+    start, channels, units = block[at.GIVEN_START], block[at.CHANNELS], array(block, UNITS)
+    here = block[at.POSITION] if block[at.BEGUN] else start
+    if block[at.COUNT] and (block[at.LAID_LATE] or not block[at.BEGUN]):
+        here = units[0, START]
+    count = min(samples, max(0, block[at.AHEAD_MOST] + min(here - start, 0)))
     block[at.OVERFLOW_SAMPLES] += samples - count
     if block[at.FOLLOWING] == start + samples:
-        block[at.FOLLOWING] = start + count
+        is_full = count == 0 and block[at.COUNT]
+        block[at.FOLLOWING] = units[block[at.COUNT] - 1, STOP] if is_full else start + count
     taken, runs, begin = 0, 0, 0
     while begin < count:
         stop = begin
@@ -220,6 +225,8 @@ def _cover(block: Block, start: int, samples: int) -> int:
         begin = min(stop, block[at.POSITION])
         block[at.DOUBLE_SAMPLES] += begin - start - came_after_all(block, start, begin)
         start = begin
+    elif start >= block[at.POSITION]:
+        block[at.LATE_ROW] = 0
     block[at.GIVEN_START] = start
     new = 0
     if start < stop:
@@ -317,10 +324,9 @@ def _fill_inbox(block: Block) -> int:
                 inbox[i, c] = ring[cell, c]
             lacks[newest + i] = 0
             cell = cell + 1 if cell + 1 < room else 0
-    for i in range(samples):
-        marks[i] = lacks[i]
     count, before = 0, 0
     for i in range(samples):
+        marks[i] = lacks[i]
         if lacks[newest + i] and not before:
             missing[count, 0] = i
             count += 1

@@ -332,7 +332,7 @@ def place_piece(block: Block, position: int, is_placed: bool, samples: int, now_
         block[at.FOLLOWS] = 1
         start = jump(block, position, block[at.POSITION])
         rebase(block, now_s - start / block[at.RATE], now_s)
-        block[at.FOLLOWING], block[at.GRAIN] = start, 0
+        block[at.FOLLOWING], block[at.GRAIN], block[at.ONSET] = start, 0, 0
         _take_in(block, start, samples, is_placed, now_s)
         return at.ACCEPTED
     if not is_placed:
@@ -343,7 +343,7 @@ def place_piece(block: Block, position: int, is_placed: bool, samples: int, now_
     elif _is_far(block, media_time(block, position), samples) or not _bears_out(
         block, position, samples, now_s
     ):
-        return _hear_stray(block, position, samples)
+        return _hear_stray(block, position, samples, now_s)
     block[at.IS_STRAY] = 0
     start = media_time(block, position)
     if start < block[at.FOLLOWING]:
@@ -382,23 +382,26 @@ def _is_far(block: Block, start: int, samples: int) -> bool:
     here = block[at.POSITION]
     if not block[at.BEGUN] and block[at.COUNT]:
         here = array(block, UNITS)[0, START]
-    return bool(start > here + block[at.AHEAD_MOST] or start + samples < here - block[at.PAST_MOST])
+    return not -block[at.PAST_MOST] <= start + samples - here <= block[at.AHEAD_MOST]
 
 
 @inlined
-def _hear_stray(block: Block, position: int, samples: int) -> int:
-    """Believe a far position at the second piece that goes on from it."""
-    off = position - block[at.STRAY_NEXT]
-    goes_on = block[at.IS_STRAY] and abs(off) <= max(_OFF_SHARE * samples, block[at.GRAIN])
-    if not goes_on:
+def _hear_stray(block: Block, position: int, samples: int, now_s: float) -> int:
+    """Believe a far position at the second piece that is near it, ahead or behind."""
+    first = block[at.STRAY_NEXT] - block[at.STRAY_LENGTH]
+    between = max(position - block[at.STRAY_NEXT], first - position - samples)
+    is_near = position != first and between <= _SOON_MOST_S * block[at.RATE]
+    if not (block[at.IS_STRAY] and is_near):
         block[at.IS_STRAY], block[at.STRAY_LENGTH] = 1, samples
         block[at.STRAY_NEXT] = position + samples
         return at.STRAY
     block[at.IS_STRAY] = 0
     block[at.JUMPS] += 1
-    first = block[at.STRAY_NEXT] - block[at.STRAY_LENGTH]
-    block[at.SHIFT] = max(block[at.FOLLOWING], block[at.POSITION]) - first
-    block[at.GRAIN] = 0
+    start = max(block[at.FOLLOWING], block[at.POSITION])
+    block[at.STAMP], block[at.GRAIN] = min(first, position), 0
+    block[at.SHIFT] = start - block[at.STAMP]
+    if buffered(block) == 0:
+        rebase(block, now_s - start / block[at.RATE], now_s)
     return at.JUMPED
 
 
@@ -415,25 +418,29 @@ def _learn_grain(block: Block, position: int) -> None:
 @inlined
 def _bears_out(block: Block, position: int, samples: int, now_s: float) -> bool:
     """Move the line where a piece is contiguous; return whether the pace bears its position out."""
+    numbers, most = reals(block), _ROUNDED_SHARE * samples
+    before = block[at.GRAIN], block[at.STAMP]
     _learn_grain(block, position)
-    numbers = reals(block)
     start = media_time(block, position)
     ahead = start - block[at.FOLLOWING]
-    if ahead == 0:
-        return True
+    grain = block[at.GRAIN] if block[at.GRAIN] < most else 0
     numbers[at.APART] *= 1.0 - 1.0 / _FORGET_UNITS
-    grain = block[at.GRAIN] if block[at.GRAIN] < _ROUNDED_SHARE * samples else 0
     numbers[at.ROUNDED] *= 1.0 - 1.0 / _FORGET_UNITS
-    if abs(ahead) <= _OFF_SHARE * samples:
+    apart = numbers[at.APART] + ahead
+    is_rounded = abs(ahead) <= grain and abs(apart) <= grain
+    if is_rounded or abs(ahead) <= _OFF_SHARE * samples:
         numbers[at.ROUNDED] = max(numbers[at.ROUNDED], float(abs(ahead)))
+        numbers[at.APART] = max(-most, min(apart, most))
         block[at.SHIFT] -= ahead
-    elif abs(ahead) <= grain and abs(numbers[at.APART] + ahead) <= grain:
-        numbers[at.APART] += ahead
-        numbers[at.ROUNDED] = max(numbers[at.ROUNDED], float(abs(ahead)))
-        block[at.SHIFT] -= ahead
-    elif ahead > 0:
-        return bool(_false_samples(block, start, ahead, now_s) <= _SOON_MOST_S * block[at.RATE])
-    return True
+        return True
+    # Who is so far ahead of the time is not judged by it.
+    soonest_s = numbers[at.BASE_S] - _SOON_MOST_S
+    if ahead <= 0 or now_s - block[at.FOLLOWING] / block[at.RATE] < soonest_s:
+        return True
+    is_borne = _false_samples(block, start, ahead, now_s) <= _SOON_MOST_S * block[at.RATE]
+    if not is_borne:
+        block[at.GRAIN], block[at.STAMP] = before
+    return bool(is_borne)
 
 
 @inlined

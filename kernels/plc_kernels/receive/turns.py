@@ -53,8 +53,8 @@ from plc_kernels.stream.arrays import Block
 _CLOCK_SET_S = 1.0
 # Times that differ by less are the same but for the rounding of sums.
 _EXACT_S = 1e-6
-# Pieces that came too late, and nothing else, for so long: the line goes back to them.
-_GO_BACK_S = 0.1
+# The line goes back to pieces that alone came for so long, too late, or so many of them in part.
+_GO_BACK_S, _LATE_UNITS = 0.1, 5
 
 
 @inlined
@@ -235,8 +235,10 @@ def _is_late_alone(block: Block) -> bool:
     if units[count - 1, STOP] <= position:
         return True
     for k in range(count):
-        if units[k, START] < position < units[k, STOP] and block[at.MODE] != at.FIXED:
-            return True
+        if units[k, START] < position < units[k, STOP]:
+            block[at.LATE_ROW] += block[at.IS_PLACED]  # else their ends alone would be played
+            if block[at.MODE] != at.FIXED or block[at.LATE_ROW] >= _LATE_UNITS:
+                return True
         came_after_all(block, units[k, START], min(units[k, STOP], position))
     reals(block)[at.LATE_SINCE_S] = math.inf
     return False
@@ -258,8 +260,10 @@ def _goes_back(block: Block, now_s: float) -> bool:
         block[at.POSITION] = stop
     block[at.LAID_LATE] = 0
     _count_stall(block)
-    block[at.BEGUN] = 0
-    numbers[at.LATE_SINCE_S] = math.inf
+    before_s = numbers[at.ONSET_BASE_S] if block[at.ONSET] else math.inf
+    numbers[at.LATE_SINCE_S], numbers[at.ONSET_BASE_S] = math.inf, min(before_s, numbers[at.BASE_S])
+    block[at.BEGUN], block[at.ONSET], block[at.LATE_ROW] = 0, block[at.IS_PLACED], 0
+    block[at.AT_ONCE] = block[at.MODE] != at.FIXED
     rebase(block, now_s - units[0, START] / block[at.RATE], now_s)
     return True
 

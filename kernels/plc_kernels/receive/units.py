@@ -176,19 +176,22 @@ def cover(block: Block, start: int, stop: int) -> bool:
     moves = 1 - (last - first)
     if moves > 0 and count == block[at.ROOM]:
         return False
-    if moves > 0:
-        for row in range(count, first, -1):
-            for column in range(5):
-                units[row, column] = units[row - 1, column]
-    elif moves < 0:
-        for row in range(first + 1, count + moves):
-            for column in range(5):
-                units[row, column] = units[row - moves, column]
+    _move_units(block, last, moves)
     units[first, START], units[first, STOP], units[first, HANDLE] = start, stop, start
     if moves > 0:
         units[first, PLACE] = units[first, IS_COPY] = 0
-    block[at.COUNT] = count + moves
     return True
+
+
+@part
+def _move_units(block: Block, first: int, by: int) -> None:
+    """Move units, from a row on, by so many rows."""
+    units, count = array(block, UNITS), block[at.COUNT]
+    for k in range(count - first):
+        row = count - 1 - k if by > 0 else first + k
+        for column in range(5):
+            units[row + by, column] = units[row, column]
+    block[at.COUNT] = count + by
 
 
 @part
@@ -261,14 +264,11 @@ def insert(block: Block, start: int, stop: int, place: int, is_copy: bool) -> in
         return at.DUPLICATE
     if not block[at.FREE_COUNT]:
         return at.OVERFLOW
-    for row in range(count, k, -1):
-        for column in range(5):
-            units[row, column] = units[row - 1, column]
+    _move_units(block, k, 1)
     block[at.FREE_COUNT] -= 1
     handle = array(block, FREE)[block[at.FREE_COUNT]]
     units[k, START], units[k, STOP], units[k, PLACE] = start, stop, place
     units[k, HANDLE], units[k, IS_COPY] = handle, is_copy
-    block[at.COUNT] = count + 1
     _give(block, handle, place, start)
     return at.ACCEPTED
 
@@ -315,10 +315,7 @@ def drop_played(block: Block) -> None:
     if not stale:
         return
     block[at.KNOWS_LAST], block[at.LAST] = 1, units[stale - 1, PLACE]
-    for k in range(stale, count):
-        for column in range(5):
-            units[k - stale, column] = units[k, column]
-    block[at.COUNT] = count - stale
+    _move_units(block, stale, -stale)
 
 
 @inlined

@@ -304,6 +304,76 @@ def test_what_waited_for_a_stall_is_played_in_any_order() -> None:
     np.testing.assert_array_equal(heard[-RATE:], signal[round(2.5 * RATE) :][:RATE])
 
 
+@pytest.mark.parametrize("order", [[0, 2, 1], [0, 1, 4, 3, 2], [0, 3, 1, 4, 2]])
+def test_pieces_that_come_ahead_of_the_time_are_played_in_any_order(order: list[int]) -> None:
+    signal, buffer = noise(1, 5 * RATE).astype(np.float32), opened()
+    for k in order:
+        assert buffer.put(signal[k * RATE : (k + 1) * RATE], at=k * RATE) == RATE
+    heard, _ = buffer.take(len(order) * RATE + 960)
+    np.testing.assert_array_equal(heard[960:, 0], signal[: len(order) * RATE])
+
+
+def test_a_pause_ahead_of_the_time_is_as_long_as_it_was() -> None:
+    signal, buffer = noise(1, RATE).astype(np.float32), opened()
+    for k in range(2):
+        assert buffer.put(signal, at=3 * k * RATE // 2) == RATE
+    heard, _ = buffer.take(3 * RATE)
+    np.testing.assert_array_equal(heard[960 : 960 + RATE, 0], signal)
+    second = 960 + 3 * RATE // 2 + RATE // 50  # behind the crossfade
+    np.testing.assert_array_equal(heard[second : second + RATE // 2, 0], signal[480:][: RATE // 2])
+
+
+@pytest.mark.parametrize("off_s", [-3600.0, -50.0, 30.0, 3600.0])
+@pytest.mark.parametrize("order", ["swapped", "reversed", "two links"])
+def test_positions_that_begin_anew_are_followed_in_any_order(order: str, off_s: float) -> None:
+    pieces = sent(sound(8.0))
+    for k, each in enumerate(pieces):
+        each.place = {"at": FIRST + k * PIECE + round(off_s * RATE) * (k >= 150)}
+        if k >= 150:
+            each.at_s += {"swapped": 0.03 * (k % 2 == 0), "two links": 0.05 * (k % 2)}.get(
+                order, 0.0399 * (4 - k % 5)
+            )
+    buffer, _, made_up = play(pieces, 7.8)
+    assert made_up_ms(made_up) <= 300.0
+    assert made_up_ms(made_up[5 * RATE :]) <= 20.0
+    assert buffer.stats.overflow_samples <= 5 * PIECE
+
+
+@pytest.mark.parametrize(("stall_s", "ahead_s"), [(1.5, 60.0), (4.0, 60.0), (4.0, 1.0)])
+def test_what_came_behind_a_long_stall_is_heard_once_and_caught_up(
+    stall_s: float, ahead_s: float
+) -> None:
+    signal = (0.1 + np.arange(60 * RATE) / (128 * RATE)).astype(np.float32)
+    pieces = sent(signal)
+    for each in pieces:
+        if each.at_s >= 5.0:
+            each.at_s = max(each.at_s, 5.0 + stall_s)
+    buffer, heard, made_up = play(pieces, 59.0, most_ahead_s=ahead_s)
+    received = heard[~made_up & (heard != 0.0)]
+    blocks = received[: len(received) // 240 * 240].reshape(-1, 240)
+    assert np.diff(np.median(blocks, axis=1)).min() > 0.0  # never back
+    again = round((5.2 + stall_s) * RATE)
+    assert np.count_nonzero(made_up[again:]) <= 0.1 * RATE
+    assert not (heard[again:] == 0.0).any()
+    assert buffer.buffered_ms <= 1050.0  # what came late is the aim for a while
+    if ahead_s > stall_s:
+        assert buffer.stats.overflow_samples == 0
+
+
+@pytest.mark.parametrize(("piece_ms", "more_s"), [(100, 0.06), (100, 0.09), (200, 0.15)])
+def test_with_a_fixed_delay_a_longer_way_costs_no_part_of_each_piece(
+    piece_ms: int, more_s: float
+) -> None:
+    size, signal = RATE * piece_ms // 1000, sound(20.0)
+    pieces = [
+        Sent(at / RATE + more_s * (at >= 5 * RATE), signal[at : at + size], {"at": FIRST + at})
+        for at in range(0, len(signal), size)
+    ]
+    _, _, made_up = play(pieces, 19.0, max_delay_ms=0.0)
+    assert made_up_ms(made_up) <= 6 * 1000.0 * more_s
+    assert not made_up[8 * RATE :].any()
+
+
 @pytest.mark.parametrize("grain_s", [1e-6, 0.001, 0.005, 0.01, 0.025])
 def test_positions_that_are_rounded_make_no_hole(grain_s: float) -> None:
     rate, piece = 44_100, 1102
@@ -318,6 +388,22 @@ def test_positions_that_are_rounded_make_no_hole(grain_s: float) -> None:
         marks.append(buffer.take(441)[1])
     assert not np.concatenate(marks).any()
     assert buffer.stats.duplicate_samples <= 2 * grain_s * rate
+
+
+@pytest.mark.parametrize("wrong", [0, 24_001])
+@pytest.mark.parametrize(("rate", "piece"), [(48_000, 128), (48_000, 256), (16_000, 128)])
+def test_short_pieces_with_milliseconds_are_played_whole(rate: int, piece: int, wrong: int) -> None:
+    """As an AudioWorklet's are, also behind one wrong position."""
+    buffer = opened(rate)
+    marks, k = [], 0
+    for block in range(600):
+        while k * piece / rate <= block * 0.01 + 1e-9:
+            at = round(round(1000.0 * k * piece / rate) * rate / 1000.0) + wrong * (k == 500)
+            buffer.put(np.full(piece, 0.1, np.float32), at=at)
+            k += 1
+        marks.append(buffer.take(rate // 100)[1])
+    assert np.count_nonzero(np.concatenate(marks)) <= 2 * piece
+    assert buffer.stats.duplicate_samples <= 4 * piece
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint32, np.int64])
