@@ -153,12 +153,12 @@ def write_whole(path: Path, data: bytes, overwrite: bool = True) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
             put(partial, place, overwrite)
-        except BaseException:
+        finally:
             partial.unlink(missing_ok=True)
-            raise
     except AudioFileError:
         raise
     except OSError as error:
+        check_new(path, overwrite)  # it may have come meanwhile
         raise AudioFileError(f"cannot write {path}: {why(error)}") from error
 
 

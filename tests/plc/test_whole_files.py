@@ -89,6 +89,22 @@ def test_a_file_that_came_meanwhile_is_not_replaced_unasked(tmp_path: Path) -> N
     assert os.listdir(tmp_path) == ["a.wav"]
 
 
+def test_a_small_file_that_came_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "a.txt"
+
+    def meanwhile(held: Path) -> tuple[Path, int]:
+        place.write_text("mine")
+        return open_beside(held)
+
+    monkeypatch.setattr("plc.whole_files.open_beside", meanwhile)
+    with pytest.raises(AudioFileError, match="give --overwrite"):
+        write_whole(place, b"after", overwrite=False)
+    assert place.read_text() == "mine"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
 def test_a_small_file_is_whole_or_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
