@@ -234,7 +234,35 @@ def test_the_step_plays_what_the_reference_plays() -> None:
         script=st.lists(actions, min_size=4, max_size=16),
         seed=st.integers(0, 2**16),
     )
-    @example(  # what hypothesis draws depends on the modules that are loaded
+    # What hypothesis draws depends on the modules that are loaded: these alone reach all.
+    @example(
+        settings={
+            "sample_rate": 8_000,
+            "channels": 1,
+            "packet_samples": 160,
+            "lookahead": 3,
+            "method": "ar",
+        },
+        signal="gated",
+        integer=False,
+        heard_ms=300,
+        script=[("unsound", 1), ("lose", 260), ("unsound in part", 1), ("mostly lose", 700)],
+        seed=22,
+    )
+    @example(
+        settings={
+            "sample_rate": 16_000,
+            "channels": 1,
+            "packet_samples": 320,
+            "method": "burg:5/30",
+        },
+        signal="beats",
+        integer=False,
+        heard_ms=300,
+        script=[("mostly lose", 300), ("mostly lose", 700)],
+        seed=26,
+    )
+    @example(
         settings={"sample_rate": 16_000, "channels": 1, "packet_samples": 160, "method": "ar"},
         signal="muted",
         integer=True,
