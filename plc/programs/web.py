@@ -35,7 +35,7 @@ from plc.ending import stop_signals
 from plc.errors import AudioFileError, why
 from plc.transport.rtp.udp import Endpoint
 from plc.transport.service.page_server import PageServer
-from plc.whole_files import check_new
+from plc.whole_files import check_new, write_whole
 
 DEFAULT_PORT = 8765
 NETWORKS = {
@@ -211,7 +211,7 @@ def export(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     ----------
     folder : str or Path, made if it does not exist
     overwrite : bool
-        Whether an ``index.html`` that is not of this page may be replaced.
+        Whether files may be replaced in a folder without this page.
 
     Returns
     -------
@@ -221,7 +221,7 @@ def export(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     Raises
     ------
     AudioFileError
-        If another page is there, or the folder cannot be written.
+        If one of the files is there without this page, or cannot be written.
     ModelError
         If a network's files in the package are not sound.
     """
@@ -230,12 +230,12 @@ def export(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         renews = overwrite or (path.exists() and _OWN_PAGE.encode() in path.read_bytes())
-        for path in written:
-            check_new(path, renews)
-        for path, file in zip(written, FILES.values(), strict=True):
-            path.write_bytes(file.make())
     except OSError as error:
         raise AudioFileError(f"cannot write {path}: {why(error)}") from error
+    for path in written:
+        check_new(path, renews)
+    for path, file in zip(written, FILES.values(), strict=True):
+        write_whole(path, file.make())
     return written
 
 

@@ -301,7 +301,9 @@ def test_another_page_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["README.md", "package.json"])
 def test_files_of_a_project_are_kept(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
-    assert f"{name} exists; give --overwrite" in refusal("web", "--export", tmp_path)
+    refused = refusal("web", "--export", tmp_path)
+    assert f"{name} exists; give --overwrite" in refused
+    assert "cannot write" not in refused
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
