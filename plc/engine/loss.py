@@ -28,7 +28,6 @@ class LossSource(Protocol):
 
     def take(self, packets: int) -> NDArray[np.bool_]:
         """Return the next ``packets`` of the trace: bool, shape (packets,), True = lost."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

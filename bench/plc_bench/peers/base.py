@@ -31,7 +31,6 @@ class Contender(Protocol):
     @property
     def coded(self) -> bool:
         """True if it codes the audio: it gets the intact signal and loses packets itself."""
-        ...
 
     def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Play the stream.
@@ -48,7 +47,6 @@ class Contender(Protocol):
         float32, shape of ``signal``
             Aligned with it: a delay is taken out.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,6 @@ class Spoken(Protocol):
         self, row: NDArray[np.float32], start: int, stop: int, end: int
     ) -> NDArray[np.float32] | None:
         """Return a fill of ``row[start:stop]``, with ``row[stop:end]`` known; None if it cannot."""
-        ...
 
 
 class TwoSidedNetwork:

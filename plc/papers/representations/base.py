@@ -20,17 +20,14 @@ class Representation(Protocol):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, rows (from low to high frequencies) and frames of an array."""
-        ...
 
     @property
     def samples(self) -> int:
         """Length of a signal."""
-        ...
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Content of each channel, with its unit."""
-        ...
 
     def forward(self, samples: Samples) -> Array:
         """Return the array of a signal.
@@ -48,7 +45,6 @@ class Representation(Protocol):
         ConfigError
             If the signal has another length, or values that are not finite.
         """
-        ...
 
     def inverse(self, array: Array) -> Samples:
         """Return the signal of an array.
@@ -67,7 +63,6 @@ class Representation(Protocol):
         ConfigError
             If the array has another shape, or values that are not finite.
         """
-        ...
 
 
 def checked(values: NDArray[np.float32], shape: tuple[int, ...], what: str) -> NDArray[np.float32]:

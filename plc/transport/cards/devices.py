@@ -55,11 +55,9 @@ class DeviceStream(Protocol):
     @property
     def active(self) -> bool:
         """True if it still runs, as far as the library knows."""
-        ...
 
     def close(self) -> None:
         """Close it; never raises."""
-        ...
 
 
 class Backend(Protocol):
@@ -69,21 +67,17 @@ class Backend(Protocol):
 
     def devices(self) -> list[Device]:
         """Return the devices, as of the last start or refresh."""
-        ...
 
     def takes(self, device: Device, is_input: bool, sample_rate: int, channels: int) -> bool:
         """Return whether the device can be opened like that."""
-        ...
 
     def open(
         self, device: Device, is_input: bool, sample_rate: int, block: int, ring: Ring
     ) -> DeviceStream:
         """Open a device and start it; raise DeviceError if that is not possible."""
-        ...
 
     def refresh(self) -> None:
         """Look for devices again; no stream may be open."""
-        ...
 
 
 def find_device(devices: Sequence[Device], text: str, is_input: bool) -> Device:

@@ -74,29 +74,23 @@ class Service(Protocol):
     @property
     def ports(self) -> Sequence["UdpPort"]:
         """Sockets to listen on."""
-        ...
 
     @property
     def next_s(self) -> float:
         """Time of the service's next call; infinite: only for datagrams."""
-        ...
 
     @property
     def done(self) -> bool:
         """True if there is nothing more to do."""
-        ...
 
     def receive(self, port: int, datagram: bytes, source: Address, now_s: float) -> None:
         """Take a datagram of the port of this number."""
-        ...
 
     def advance(self, now_s: float) -> None:
         """Do the work that is due."""
-        ...
 
     def stop(self, now_s: float) -> None:
         """End: finish the work under way, then be done."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

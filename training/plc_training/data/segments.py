@@ -62,31 +62,25 @@ class Plan(Protocol):
     @property
     def sample_rate(self) -> int:
         """Rate in Hz that clips are decoded at."""
-        ...
 
     @property
     def lines(self) -> tuple[str, ...]:
         """Names of a segment's lines; the first is the truth."""
-        ...
 
     @property
     def samples(self) -> int:
         """Samples of a line."""
-        ...
 
     @property
     def seed(self) -> int:
         """Seed of the random numbers."""
-        ...
 
     @property
     def speeds(self) -> tuple[float, ...]:
         """The speeds at which each clip is played."""
-        ...
 
     def cut(self, x: Samples, domain: str, rng: np.random.Generator) -> Pieces:
         """Yield a clip's segments, shape (lines, samples) each, and their gaps' samples."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
