@@ -22,9 +22,7 @@ from plc.engine.runtime.onnx_network import NetworkShape
 from plc.errors import ConfigError
 from plc_kernels.spectra.fft import MOST_FACTORS, twiddle_count
 from plc_kernels.spectra.gap import (
-    EDGE_MS as EDGE_MS,
-)
-from plc_kernels.spectra.gap import (
+    EDGE_MS,
     INSIDE,
     OVERLAP,
     Grid,

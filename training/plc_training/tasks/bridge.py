@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from plc.engine.networks.gap_spectra import EDGE_MS
 from plc.errors import ConfigError
+from plc_kernels.spectra.gap import EDGE_MS
 from plc_training.data.segments import BridgePlan, Plan, Segments
 from plc_training.networks.hybrid import HybridNet
 from plc_training.tasks.base import Count, ModelCard, Sizes, TaskChoice, Whole, grid_hop

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 
 from plc.errors import ConfigError
 from plc_bench.scores.metrics import SNR_MS_HOP, SNR_MS_RATE, SNR_MS_WINDOW
+from plc_kernels.spectra.gap import EDGE_MS
 from plc_training.data.colour import coloured
 from plc_training.data.segments import DOMAINS, InpaintPlan, Segments
 from plc_training.networks.hybrid import HybridNet
 from plc_training.networks.spectral import Grid
 from plc_training.tasks import base
 
-# Crossfade of both ends of a fill with the interpolated draft, which is continuous there.
-EDGE_MS = 1.0
 # Share of the energy below which errors do not count: 40 dB.
 _BEST = 1e-4
 
