@@ -11,8 +11,8 @@ import copy
 import hashlib
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+import timeit
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -195,7 +195,9 @@ def _prove(
 ) -> Exported:
     """Compare model and network by outputs and figures; measure the time."""
     fixed = [tuple(tensor[:1] for tensor in inputs), inputs]
-    free = [*fixed, tuple(_longer(tensor[:2]) for tensor in inputs)]
+    # Two segments, whose last frames are repeated.
+    few = [tensor[:2] for tensor in inputs]
+    free = [*fixed, tuple(torch.cat([each, each[..., -_MORE_FRAMES:]], dim=-1) for each in few)]
     sets = free if task.ports.free_frames else fixed
     try:
         sessions = _cpu_sessions(manifest, task, sets)
@@ -210,7 +212,8 @@ def _prove(
         ours, theirs = task.validate(trained), task.validate(judged)
     figures = {name: (value, theirs[name]) for name, value in ours.items()}
     _refuse_difference(manifest, parity, figures, task.figure_parity)
-    run_ms = _median_ms(task.engine_run(manifest, sessions[0], inputs))
+    run = task.engine_run(manifest, sessions[0], inputs)
+    run_ms = 1e3 * float(np.median(timeit.repeat(run, number=1, repeat=_TIMED_RUNS)))
     return Exported(manifest, parity, figures, run_ms, sets is free)
 
 
@@ -219,11 +222,6 @@ def _cpu_sessions(
 ) -> list[BoundSession]:
     signatures = [task.signature(manifest, each) for each in sets]
     return [open_session(manifest, signature, providers="cpu") for signature in signatures]
-
-
-def _longer(tensor: Tensor) -> Tensor:
-    """Return an input with its last frames repeated."""
-    return torch.cat([tensor, tensor[..., -_MORE_FRAMES:]], dim=-1)
 
 
 def _difference(expected: Tensor, found: Tensor) -> float:
@@ -249,12 +247,3 @@ def _refuse_difference(
             f"{manifest.name}: {name} is {theirs:.3f} in ONNX Runtime and {ours:.3f} in torch; "
             "nothing was written"
         )
-
-
-def _median_ms(run: Callable[[], object]) -> float:
-    times_s = []
-    for _ in range(_TIMED_RUNS):
-        began = time.perf_counter()
-        run()
-        times_s.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(times_s))

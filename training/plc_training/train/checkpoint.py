@@ -106,7 +106,10 @@ def read_progress(path: Path) -> Progress:
     """
     try:
         with safe_open(path, "pt") as file:
-            return _progress((file.metadata() or {})["plc"])
+            fields = json.loads((file.metadata() or {})["plc"])
+        if (version := fields.pop("format")) != _FORMAT:
+            raise ValueError(f"its format is {version}, this version reads {_FORMAT}")
+        return Progress(**fields)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is not a checkpoint of this version: {error}") from error
 
@@ -123,14 +126,6 @@ def _loaded(path: Path, network: nn.Module, prefix: str) -> tuple[dict[str, Tens
     except RuntimeError as error:
         raise ConfigError(f"{path} is a checkpoint of another network: {error}") from error
     return tensors, progress
-
-
-def _progress(metadata: str) -> Progress:
-    fields = json.loads(metadata)
-    version = fields.pop("format")
-    if version != _FORMAT:
-        raise ValueError(f"its format is {version}, this version reads {_FORMAT}")
-    return Progress(**fields)
 
 
 def _prefixed(

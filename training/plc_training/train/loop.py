@@ -335,7 +335,9 @@ class _Trainer:
         for group in optimiser.param_groups:
             group["lr"] = turn.pace * learning_rate(self._schedule, step)
         if len(self._optimisers) > 1:
-            self._free(turn.player)
+            # Only the player's weights have gradients.
+            self._network.requires_grad_(False)
+            self._network.get_submodule(turn.player).requires_grad_(True)
         if turn.player:
             with self._fabric.autocast():
                 loss = turn.loss(self._network, batch)
@@ -349,11 +351,6 @@ class _Trainer:
         _refuse_unless_finite(self._clip(optimiser), step, "norm of the gradients")
         optimiser.step()
         return float(loss.detach())
-
-    def _free(self, player: str) -> None:
-        """Let only a player's weights have gradients."""
-        self._network.requires_grad_(False)
-        self._network.get_submodule(player).requires_grad_(True)
 
     def _average(self, player: str) -> None:
         """Average a player's gradients, and all buffers, over the devices.

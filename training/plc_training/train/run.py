@@ -16,7 +16,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
@@ -99,7 +99,10 @@ def run_recipe(
     display = Display(quiet=not fabric.is_global_zero)
     if precision != recipe.schedule.precision:
         display.say(f"training in {precision}, not {recipe.schedule.precision}: {why}")
-    prepared = _prepared_once(recipe, place, display, fabric)
+    # The first process prepares, the others read what it made.
+    made = prepare(recipe, place, display) if fabric.is_global_zero else None
+    fabric.barrier()
+    prepared = made or prepare(recipe, place, display)
     folder = place.folder
     fingerprint = _fingerprint(recipe, (prepared.train, prepared.valid))
     task = recipe.make_task(prepared.train, prepared.valid)
@@ -281,13 +284,6 @@ def domain_counts(segments: Segments) -> dict[str, int]:
     return {name: int(n) for name, n in zip(DOMAINS, counts, strict=True) if n}
 
 
-def _prepared_once(recipe: Recipe, place: Place, display: Display, fabric: Fabric) -> Prepared:
-    """Prepare in the first process, then read in the others."""
-    made = prepare(recipe, place, display) if fabric.is_global_zero else None
-    fabric.barrier()
-    return made if made is not None else prepare(recipe, place, display)
-
-
 def _fingerprint(recipe: Recipe, segments: Sequence[Segments]) -> str:
     """Return a hash of the recipe and the set of segments."""
     digest = hashlib.sha256(recipe.fingerprint().encode())
@@ -323,7 +319,6 @@ def _open_folder(recipe: Recipe, place: Place, prepared: Prepared, fingerprint: 
             f"{folder} holds a run of another recipe or of other data; name another folder "
             "with --out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     after, earlier = _before(recipe, folder)
     facts = {
         "recipe": recipe.name,
@@ -338,10 +333,7 @@ def _open_folder(recipe: Recipe, place: Place, prepared: Prepared, fingerprint: 
     (folder / RECIPE).write_text(recipe.text, encoding="utf-8")
     (folder / FACTS).write_text(to_json(facts) + "\n", encoding="utf-8")
     probe = few(prepared.valid, _PROBE_SEGMENTS)
-    np.savez_compressed(
-        folder / PROBE,
-        **{each.name: getattr(probe, each.name) for each in fields(Segments)},
-    )
+    np.savez_compressed(folder / PROBE, **asdict(probe))
 
 
 def _before(recipe: Recipe, folder: Path) -> tuple[list[str], dict[str, str]]:
