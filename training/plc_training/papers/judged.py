@@ -41,14 +41,7 @@ from plc_bench.papers.generated import (
 )
 from plc_bench.scores.frechet import note_frames
 from plc_training.papers.comparison import Asked, Comparison
-from plc_training.papers.judges import (
-    EPOCHS,
-    NoteSet,
-    Trained,
-    gather_notes,
-    softmax,
-    train_judge,
-)
+from plc_training.papers.judges import EPOCHS, NoteSet, Trained, gather_notes, train_judge
 from plc_training.papers.notes import NotesNetwork, NotesPlan, NotesTask
 from plc_training.train.display import Display
 from plc_training.train.run import open_best
@@ -225,10 +218,11 @@ class Scorer:
         """Return the scores of notes, by the names of :data:`FORMS`."""
         logits = [judge.logits(notes) for judge in self._judges]
         counts = [len(notes)]
-        right = _named(self._judges.pitch, logits[0], notes)
-        found = {"tune": self._interval(partial(_mean, right), counts)}
+        heard = np.array(self._judges.pitch.classes, int)[logits[0].argmax(axis=1)]
+        found = {"tune": self._interval(partial(_mean, heard == notes.pitches), counts)}
         for name, each in zip(("PIS", "IIS"), logits, strict=True):
-            found[name] = self._interval(partial(inception_score, softmax(each)), counts)
+            posteriors = torch.from_numpy(each).softmax(1).numpy()
+            found[name] = self._interval(partial(inception_score, posteriors), counts)
         counts.append(self._size)
         for name, each, real in zip(("PKID", "IKID"), logits, self._logits, strict=True):
             found[name] = self._interval(partial(_kid, Kernels.of(each, real)), counts)
@@ -280,12 +274,6 @@ def _tell(asked: Asked) -> Iterator[str]:
 
 JUDGED = Comparison(tell=_tell)
 """Generators of notes, by judges that are trained on real ones."""
-
-
-def _named(judge: Trained, logits: NDArray[np.float64], notes: NoteSet) -> NDArray[np.bool_]:
-    heard = np.array([int(judge.classes[each]) for each in logits.argmax(axis=1)])
-    named: NDArray[np.bool_] = heard == notes.pitches
-    return named
 
 
 def _mean(values: NDArray[np.bool_], weights: NDArray[np.integer] | None = None) -> float:

@@ -181,13 +181,6 @@ class Trained:
         return torch.cat(parts).numpy().astype(np.float64)
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return probabilities of logits, shape (notes, classes)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
-
-
 def train_judge(
     notes: NoteSet,
     names: Sequence[str],
