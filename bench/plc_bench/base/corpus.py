@@ -68,7 +68,8 @@ def find_named_clips(sources: Iterable[str | Path]) -> list[Clip]:
     """
     clips: dict[str, Clip] = {}
     for source in [Path(source) for source in sources]:
-        domains = _manifest_domains(source) if source.suffix.lower() == ".csv" else {}
+        rows = _manifest_rows(source) if source.suffix.lower() == ".csv" else []
+        domains = {source.parent / row["path"]: row.get("domain") for row in rows}
         base = source if source.is_dir() else source.parent
         for path in find_clips([source]):
             name = path.relative_to(base).as_posix()
@@ -146,7 +147,7 @@ def middle_of(path: Path, sample_rate: int | None, seconds: float) -> tuple[Samp
     return middle, read.sample_rate
 
 
-def resample(signal: Samples, rate: int, new_rate: int) -> Samples:
+def resample(signal: Samples, rate: float, new_rate: float) -> Samples:
     """Resample ``signal``, shape (n,) or (n, channels), by soxr.
 
     Raises
@@ -172,12 +173,6 @@ def _domain_of(path: Path) -> str:
     """Return a clip's domain: its folder's name, without splits."""
     folder = path.resolve().parent
     return folder.parent.name if folder.name in SPLITS else folder.name
-
-
-def _manifest_domains(manifest: Path) -> dict[Path, str]:
-    return {
-        manifest.parent / row["path"]: row.get("domain") or "" for row in _manifest_rows(manifest)
-    }
 
 
 def _clips_of(source: Path) -> list[Path]:

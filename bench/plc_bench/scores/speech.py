@@ -181,7 +181,11 @@ def plcmos_path() -> Path:
 
 
 def _model_path(name: str) -> Path:
-    model = _speechmos_folder() / name
+    """Find a file of speechmos without importing it."""
+    spec = importlib.util.find_spec("speechmos")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(f"PLCMOS and DNSMOS need speechmos: {_SPEECHMOS_COMMAND}")
+    model = Path(spec.submodule_search_locations[0]) / name
     if not model.exists():
         raise MissingExtraError(f"{model} is not there; reinstall it: {_SPEECHMOS_COMMAND}")
     return model
@@ -198,11 +202,3 @@ def session_of(model: Path, who: str) -> Any:
     options.intra_op_num_threads = 1  # clips run in parallel, each on its own core
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-
-
-def _speechmos_folder() -> Path:
-    """Find speechmos' folder without importing it."""
-    spec = importlib.util.find_spec("speechmos")
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(f"PLCMOS and DNSMOS need speechmos: {_SPEECHMOS_COMMAND}")
-    return Path(spec.submodule_search_locations[0])

@@ -81,7 +81,7 @@ def test_dnsmos_hears_noise_and_repeats_short_clips() -> None:
 def test_plcmos_names_the_command_that_brings_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="pip install --no-deps speechmos"):
-        speech._speechmos_folder()
+        speech.plcmos_path()
 
 
 @pytest.mark.parametrize(("name", "top", "holed"), [("pesq", 4.644, 4.0), ("stoi", 1.0, 0.99)])

@@ -33,7 +33,7 @@ from plc.engine.networks.flat import BRIDGE_DRAFTS, MUSIC_DRAFTS, SPEECH_DRAFTS
 from plc.engine.spans import gaps_of
 from plc.errors import ConfigError
 from plc.files.fill.gap_drafts import TwoSidedDraft
-from plc_bench.base.corpus import clip_seed
+from plc_bench.base.corpus import clip_seed, resample
 from plc_bench.base.workers import Failure, score_clips
 from plc_bench.scores.metrics import GAP_RMS_MIN, rms
 from plc_training.data.library import Decoded, read_samples
@@ -550,10 +550,4 @@ def _parts(plan: Plan, decoded: Decoded, clip: Samples) -> list[tuple[Samples, i
 
 def _at_speed(x: Samples, speed: float) -> Samples:
     """Return a clip as a tape sounds at another speed: pitch and formants move along."""
-    if speed == 1.0:
-        return x
-    # The extra that brings torch brings it.
-    import soxr
-
-    played: Samples = soxr.resample(x, speed, 1.0)
-    return played
+    return x if speed == 1.0 else resample(x, speed, 1.0)
