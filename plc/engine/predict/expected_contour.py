@@ -89,13 +89,10 @@ class ContourBridge:
             history.newest(c, past)
             found = self.crossing, past, after[c], gap, self._points[c]
             self._periods[c] = contour.cross(rate, self._model, space, *found)
-        predict(self._lines[:, known : known + self._predicted(out.shape[1])])
+        ahead = int(contour.contour_sizes(rate, out.shape[1])[1])
+        predict(self._lines[:, known : known + ahead])
         for c, period in enumerate(self._periods):
             contour.bend_near(rate, space, self._lines[c], known, period, self._points[c], out[c])
-
-    def _predicted(self, samples: int) -> int:
-        """Return the samples to predict for a draft."""
-        return int(contour.contour_sizes(self._rate, samples)[1])
 
     def lead_in(self, predictor: Predictor, c: int, bridge: Bridge) -> None:
         """Write how a channel's far side leads back into the gap, as :func:`lead_in_along`."""

@@ -218,13 +218,9 @@ class _Opener:
         """Return a session that was run and, on a GPU, compared."""
         session = self._session(name, providers)
         begin_s = time.perf_counter()
-        prove(session, self._on_cpu)
+        prove(session, lambda: self._session("cpu", [CPU_OPTIONS]))
         session.report.warm_up_ms = 1e3 * (time.perf_counter() - begin_s)
         return session
-
-    def _on_cpu(self) -> BoundSession:
-        """Return the CPU session that a GPU is compared with."""
-        return self._session("cpu", [CPU_OPTIONS])
 
     def _session(self, name: str, providers: list[Options]) -> BoundSession:
         on_gpu = name != "cpu"
