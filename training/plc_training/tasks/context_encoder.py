@@ -154,12 +154,9 @@ class ContextEncoderTask(base.SessionTask):
     def target(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the true output, in the network's output shape."""
         edge = encoder.TOUCHING * encoder.HOP_SAMPLES
-        first, last = (
-            encoder.CONTEXT_SAMPLES - edge,
-            encoder.CONTEXT_SAMPLES + encoder.GAP_SAMPLES + edge,
-        )
-        lines = batch["lines"]
-        spectra = self._grid.analyse(lines[:, first:last])
+        first = encoder.CONTEXT_SAMPLES - edge
+        last = encoder.CONTEXT_SAMPLES + encoder.GAP_SAMPLES + edge
+        spectra = self._grid.analyse(batch["lines"][:, first:last])
         return spectra if self.settings.complex else _magnitudes(spectra)
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> Tensor:

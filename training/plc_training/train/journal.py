@@ -7,6 +7,7 @@ run continues from a checkpoint, records of later steps are dropped.
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from plc_training.train.loop import Event
@@ -43,7 +44,7 @@ class Journal:
         self._point.append(event.loss)
         self._since.append(event.loss)
         if len(self._point) == _POINT_STEPS:
-            self._board.add_scalar("loss", _mean(self._point), event.step)
+            self._board.add_scalar("loss", fmean(self._point), event.step)
             self._board.add_scalar("steps_per_s", event.steps_per_s, event.step)
             self._point.clear()
         if event.figures:
@@ -53,7 +54,7 @@ class Journal:
         for name, value in event.figures.items():
             self._board.add_scalar(f"valid/{name}", value, event.step)
         self._board.flush()
-        line = {"step": event.step, "loss": _mean(self._since), **event.figures}
+        line = {"step": event.step, "loss": fmean(self._since), **event.figures}
         self._since.clear()
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -69,7 +70,3 @@ def read_log(folder: Path) -> Iterator[dict[str, float]]:
             yield json.loads(line)
         except ValueError:
             return
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
