@@ -91,8 +91,8 @@ class _Preparer:
             take(Level.PREPARING)
             while not self._unwanted:
                 self._rest()
-                while self._asking and not self._unwanted:
-                    self._next().prepare()
+                while not self._unwanted and (first := self._next()):
+                    first.prepare()
         finally:
             note_end(self)
 
@@ -102,10 +102,10 @@ class _Preparer:
             self._wakes.get()
         self._waiting = False
 
-    def _next(self) -> "BurstsAhead":
-        """Take the stream that most likely loses its next packet."""
-        asking = list(self._asking.values())
-        first = asking[0]
+    def _next(self) -> "BurstsAhead | None":
+        """Take the stream that most likely loses its next packet; None: none asks any more."""
+        asking = list(self._asking.values())  # a stream may be forgotten meanwhile
+        first = asking[0] if len(asking) == 1 else None
         if len(asking) > 1:
             first = max(asking, key=lambda each: each.expected)
         self._asking.pop(id(first), None)
