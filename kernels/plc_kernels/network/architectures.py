@@ -55,9 +55,6 @@ def plan_frames(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the plan and the weights of a causal network.
 
-    Adapters of all frames are added to the weights that they change. Those of the first frames stay
-    apart: they are 1 % of the work.
-
     Parameters
     ----------
     tensors : mapping
@@ -126,28 +123,20 @@ def plan_frames(
 
 
 class _Adapted(Layers):
-    """A list of layers whose weights may have adapters."""
+    """A list of layers that may have adapters of the first frames."""
 
     def convolution(
         self, name: str, x: Rows, y: Rows, early_frames: int = 0, outputs: int = 0
     ) -> None:
         """Add a convolution over as many frames as ``x`` has more than ``y``, and one.
 
-        An adapter of all frames is added to its weights; one of the first frames makes the rows
-        that their products begin with. ``outputs`` are those of ``y`` that are not filled up, if
-        not all are.
+        An adapter of the first frames makes the rows that their products begin with. ``outputs``
+        are those of ``y`` that are not filled up, if not all are.
         """
         shape = x.channels, x.rows - y.rows + 1
         outputs = outputs or y.channels
         weight = _flat(self.tensor(f"{name}.weight", (outputs, *shape)))
         bias = self.tensor(f"{name}.bias", (outputs,))
-        if self.has(f"{name}.down.weight"):
-            rank = self.shape(f"{name}.down.weight", 3)[0]
-            down = _flat(self.tensor(f"{name}.down.weight", (rank, *shape)))
-            up = _flat(self.tensor(f"{name}.up.weight", (outputs, rank, 1)))
-            for r in range(rank):  # in one order everywhere, which a library's product is not
-                weight = weight + down[:, r, None] * up[r]
-            bias = bias + self.tensor(f"{name}.up.bias", (outputs,))
         begun, inputs = None, self.steps(x).reaching(shape[1])
         if self.has(f"early_{name}.down.weight"):
             begun = self.rows(early_frames, y.channels)

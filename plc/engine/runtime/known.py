@@ -31,10 +31,6 @@ KNOWN: dict[str, dict[str, Any]] = {
     "370b2c8824d6762612bc4a497928cb7cd7cb47b1c3d96fd7233913d6e8ea27cf": dict(
         context_frames=16, early_frames=6, draft_share=0.25
     ),
-    # the same before it has early adapters
-    "bfba0923f4f70dbf9c6afce7e32906d5d52775b515f18198d20f1da185403e7f": dict(
-        context_frames=16, draft_share=0.25
-    ),
     # speech-narrowband
     "85298f088edaf542c0595ba7618a313d4af95686e2da29fc05da424e376a720a": dict(
         context_frames=16, top_bin=False, draft_share=0.25

@@ -40,7 +40,6 @@ class Kind:
 
     sizes: Sizes = SIZES
     groups: int = 1
-    adapters: int = 0
     early: int = 0
 
 
@@ -53,7 +52,6 @@ KINDS = {
     "no top bin": Kind(replace(SIZES, top_bin=False)),
     "bands without the top bin": Kind(replace(SIZES, bands=4, top_bin=False)),
     "draft share": Kind(replace(SIZES, draft_share=0.25)),
-    "adapters": Kind(adapters=3),
     "early adapters": Kind(replace(SIZES, early_frames=6), early=5),
     "early adapters of all frames": Kind(replace(SIZES, early_frames=7), early=16),
     "all": Kind(
@@ -68,7 +66,6 @@ KINDS = {
             draft_share=0.25,
         ),
         groups=2,
-        adapters=3,
         early=32,
     ),
 }
@@ -101,8 +98,6 @@ def _tensors(kind: Kind, seed: int = 0) -> Tensors:
     for name, shape in shapes.items():
         add(f"{name}.weight", *shape)
         add(f"{name}.bias", shape[0])
-        if kind.adapters:
-            add_adapter(name, kind.adapters, *shape)
         if kind.early and name in ("join", "head"):
             add_adapter(f"early_{name}", kind.early, *shape)
     names = ["gru"] if kind.groups == 1 else [f"gru.parts.{g}" for g in range(kind.groups)]
@@ -119,7 +114,7 @@ def _leaky(x: Wide) -> Wide:
 
 
 def _convolved(x: Wide, tensors: Tensors, name: str) -> Wide:
-    """Return a convolution over the rows of ``x``, shape (frames, inputs), with its adapter."""
+    """Return a convolution, or an adapter's part, over the rows of ``x``: (frames, inputs)."""
 
     def apply(x: Wide, weight: NDArray[Any]) -> Wide:
         pad = weight.shape[2] // 2
@@ -129,17 +124,12 @@ def _convolved(x: Wide, tensors: Tensors, name: str) -> Wide:
         return made
 
     tensors = {key: value.astype(np.float64) for key, value in tensors.items()}
-    weight, down = tensors.get(f"{name}.weight"), tensors.get(f"{name}.down.weight")
-    up = tensors.get(f"{name}.up.weight")
-    if weight is None:
-        if down is None or up is None:
-            return np.zeros((len(x), 1))
-        return apply(apply(x, rounded(down)), rounded(up)) + tensors[f"{name}.up.bias"]
-    bias = tensors[f"{name}.bias"]
-    if down is not None and up is not None:
-        weight = weight + np.einsum("or,rik->oik", up[:, :, 0], down)
-        bias = bias + tensors[f"{name}.up.bias"]
-    return apply(x, rounded(weight)) + bias
+    if f"{name}.weight" in tensors:
+        return apply(x, rounded(tensors[f"{name}.weight"])) + tensors[f"{name}.bias"]
+    if f"{name}.down.weight" not in tensors:
+        return np.zeros((len(x), 1))
+    down, up = (rounded(tensors[f"{name}.{each}.weight"]) for each in ("down", "up"))
+    return apply(apply(x, down), up) + tensors[f"{name}.up.bias"]
 
 
 def _in_bands(x: Wide, bands: int) -> Wide:

@@ -170,7 +170,7 @@ def test_the_fingerprint_tells_what_changes_the_weights() -> None:
     ("name", "fingerprint"),
     [
         ("inpaint", "127c9dbfc36ffb94"),
-        ("causal_music_passages", "a23bca489168dbaa"),
+        ("causal_music_passages", "bc3fb57b81245cfb"),
         ("bridge_speech_contour", "c28a80a73d522ac5"),
         ("context_encoder_complex", "38ef61e4801a9cf6"),
     ],

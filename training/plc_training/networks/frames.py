@@ -14,17 +14,12 @@ dense over the bins of a frame, which costs a tenth of two-dimensional convoluti
 low sample rate are zeros.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from plc_training.networks.adapter import (
-    AdaptedConv1d,
-    EarlyAdapter,
-    freeze_all_but_adapters,
-    keep_missing_adapters,
-)
 from plc_training.networks.spectral import magnitude
 
 # Magnitudes are compressed by log(_FLOOR + m / level): 80 dB below the level is the floor.
@@ -62,12 +57,9 @@ class FramesShape:
     top_bin : bool
         Whether the topmost bin is an input and an output. It is empty in training where all clips
         are resampled to the rate of the grid, and then disturbs all bins in use.
-    adapters : int
-        Rank of the trained adapters, while all other weights are fixed
-        (:mod:`plc_training.networks.adapter`); 0: no adapters, every weight is trained.
     early_adapters, early_frames : int
-        Rank of adapters of the layers behind the recurrent ones, and the frames of the output, from
-        the first on, that they change; where a network has them, they alone are trained. 0: none.
+        Rank of the :class:`EarlyAdapter` of each layer behind the recurrent ones, and the frames of
+        the output, from the first on, that it changes; 0: none.
     """
 
     drafts: int
@@ -78,7 +70,6 @@ class FramesShape:
     groups: int = 1
     bands: int = 1
     top_bin: bool = True
-    adapters: int = 0
     early_adapters: int = 0
     early_frames: int = 0
 
@@ -103,21 +94,47 @@ class SplitGru(nn.Module):
         return (torch.cat(made, dim=-1),)
 
 
+class EarlyAdapter(nn.Module):
+    """A low-rank addition [1]_ to a convolution's output, in its first frames alone.
+
+    Its second convolution begins with zeros: it adds nothing yet.
+
+    References
+    ----------
+    .. [1] E. Hu et al., "LoRA: low-rank adaptation of large language models", ICLR, 2022.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, rank: int, frames: int) -> None:
+        super().__init__()
+        self.down = nn.Conv1d(inputs, rank, kernel, padding=kernel // 2, bias=False)
+        self.up = nn.Conv1d(rank, outputs, 1)
+        nn.init.normal_(self.down.weight, std=1.0 / math.sqrt(inputs * kernel))
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]  # it has one
+        self.frames = frames
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the addition, shape (batch, outputs, frames)."""
+        place = torch.arange(x.shape[-1])
+        made: Tensor = self.up(self.down(x)) * (place < self.frames).to(x)
+        return made
+
+
 class FramesNet(nn.Module):
     """The causal network; see the module."""
 
     def __init__(self, shape: FramesShape) -> None:
         super().__init__()
         self.shape = shape
-        width, rank = shape.width, shape.adapters
-        self.enter = _convolution(shape.features, width, 3, rank)
-        self.mix = _convolution(width, width, 3, rank)
+        width = shape.width
+        self.enter = _convolution(shape.features, width, 3)
+        self.mix = _convolution(width, width, 3)
         split = shape.groups > 1
         self.gru = (
             SplitGru(width, shape.groups) if split else nn.GRU(width, width, batch_first=True)
         )
-        self.join = _convolution(2 * width, width, 3, rank)
-        self.head = _convolution(width, (shape.drafts + 1) * shape.bins, 1, rank)
+        self.join = _convolution(2 * width, width, 3)
+        self.head = _convolution(width, (shape.drafts + 1) * shape.bins, 1)
         nn.init.normal_(self.head.weight, std=0.003)
         bias = torch.zeros(shape.drafts + 1, shape.bins)
         bias[: shape.drafts - 1] = _UNUSED
@@ -129,10 +146,7 @@ class FramesNet(nn.Module):
             # The output begins with the frame behind the first of "join".
             self.early_join = EarlyAdapter(2 * width, width, 3, early, frames + 1)
             self.early_head = EarlyAdapter(width, self.head.out_channels, 1, early, frames)
-        if rank:
-            freeze_all_but_adapters(self)
-        # Without adapters it has nothing to keep.
-        self.register_load_state_dict_pre_hook(keep_missing_adapters)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_complete)  # type: ignore[no-untyped-call]
 
     def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
         """Return the spectrum of the fill.
@@ -173,9 +187,7 @@ class FramesNet(nn.Module):
         return filled
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, adapters: int) -> nn.Conv1d:
-    if adapters:
-        return AdaptedConv1d(inputs, outputs, kernel, adapters)
+def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Conv1d:
     return nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2)
 
 
@@ -209,6 +221,13 @@ def _widen(network: FramesNet, state: dict[str, Tensor], prefix: str, *_: object
     )
     for name, axis, places, wide in moves:
         state[name] = wide.index_copy(axis, torch.tensor(places), state[name])
+
+
+def _complete(network: FramesNet, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Complete a state without early adapters by the network's own, which have no effect yet."""
+    for name, value in network.state_dict().items():
+        if name.startswith("early_"):
+            state.setdefault(prefix + name, value)
 
 
 def _features(

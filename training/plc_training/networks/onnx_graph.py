@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from plc.errors import ConfigError
-from plc_training.networks.adapter import with_adapters_folded
 
 # The newest whose operators ONNX Runtime 1.20, the oldest that is supported, knows throughout.
 OPSET = 20
@@ -150,9 +149,8 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
     Parameters
     ----------
     network : nn.Module
-        Of the same shape; all weights are replaced, or none. Adapters that the network lacks are
-        folded into its convolutions, but for those of the first frames, which are left out;
-        adapters that the graph lacks keep their initial weights.
+        Of the same shape; all weights are replaced, or none. What the network lacks is left out;
+        early adapters that the graph lacks keep their initial weights.
     label : str
         Name of the graph in messages.
 
@@ -162,7 +160,7 @@ def load_onnx(data: bytes, network: nn.Module, label: str) -> None:
         If the graph is that of another network.
     """
     graph, tensors = read_tensors(data)
-    found = with_adapters_folded(_state(graph, network, tensors), network)
+    found = _state(graph, network, tensors)
     known = network.state_dict()
     try:
         network.load_state_dict({name: found[name] for name in known if name in found})

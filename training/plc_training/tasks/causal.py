@@ -29,9 +29,7 @@ class CausalSettings(StreamTaskSettings, frozen=True, kw_only=True):
     horizon_frames : int, filled hops
     onset_ms : float
         Length of the draft before the fill, for a network that answers a packet later.
-    recovery_ms : float
-        Crossfade into the received samples after the burst.
-    width, draft_share, groups, bands, top_bin, adapters : int, float, int, int, bool, int
+    width, draft_share, groups, bands, top_bin : int, float, int, int, bool
         As for :class:`FramesShape`.
     early_adapters, early_frames : int, as for :class:`FramesShape`
     colour_db : float
@@ -40,13 +38,11 @@ class CausalSettings(StreamTaskSettings, frozen=True, kw_only=True):
 
     horizon_frames: Count = 24
     onset_ms: Amount = 0.0
-    recovery_ms: Amount = RECOVERY_MS
     width: Count = 256
     draft_share: Share = 0.0
     groups: Count = 1
     bands: Count = 1
     top_bin: bool = True
-    adapters: Whole = 0
     early_adapters: Whole = 0
     early_frames: Whole = 0
     colour_db: Amount = 0.0
@@ -67,7 +63,7 @@ class CausalTask(StreamTask):
         frames_out = min(settings.horizon_frames + 3, plan.horizon // grid_hop(plan, settings))
         super().__init__(plan, settings, (frames_out, 0), train, valid)
         self._onset_samples = round(settings.onset_ms * plan.sample_rate / 1000.0)
-        self._recovery = round(plan.sample_rate * settings.recovery_ms / 1000.0)
+        self._recovery = round(plan.sample_rate * RECOVERY_MS / 1000.0)
 
     @classmethod
     def _check(cls, plan: Any, settings: Any, choice: TaskChoice) -> None:

@@ -16,7 +16,6 @@ from plc.errors import ConfigError
 from plc_bench.scores.speech import SPEECH_RATE, plcmos_path
 from plc_kernels.signal.burst import LEAVE_MS
 from plc_kernels.signal.fade import crossfade_ramp
-from plc_kernels.stream.layout import RECOVERY_MS
 from plc_training.data.segments import Segments
 from plc_training.tasks.base import Amount, TaskChoice, beside, grid_hop
 from plc_training.tasks.bridge import BridgeSettings, BridgeTask, check_gaps
@@ -283,14 +282,11 @@ class HeardTask(_Listening, CausalTask):
     @classmethod
     def _check(cls, plan: Any, settings: Any, choice: TaskChoice) -> None:
         _check_pieces(plan, plan.horizon)
-        if (settings.adapters or settings.early_adapters) and not choice.begin_from:
-            raise ConfigError("settings.adapters is for a network that begins from another")
-        for name, only in (("colour_db", 0.0), ("recovery_ms", RECOVERY_MS)):
-            if getattr(settings, name) != only:
-                raise ConfigError(
-                    f"settings.{name} is {getattr(settings, name):g}; streams are heard as they "
-                    f"are played: {only:g}"
-                )
+        if settings.colour_db:
+            raise ConfigError(
+                f"settings.colour_db is {settings.colour_db:g}; streams are heard as they are "
+                "played: 0"
+            )
         _check_model(plan, settings)
         check_bursts(plan.bursts, settings)
 
