@@ -78,6 +78,8 @@ _LATE_SHARE = 0.25
 # Of a unit, what stamps may be off by; what rounding is believed to be at most; and so many units
 # after which half of it is forgotten.
 _OFF_SHARE, _ROUNDED_SHARE, _FORGET_UNITS = 0.125, 0.75, 64
+# Thousandths of a sample that a distance of two rounded positions is off by.
+_ROUNDED_TWICE = 2000
 
 
 @part
@@ -407,8 +409,13 @@ def _hear_stray(block: Block, position: int, samples: int, now_s: float) -> int:
 
 @inlined
 def _learn_grain(block: Block, position: int) -> None:
-    """Take note of the greatest common divisor of all distances of positions."""
-    a, b = block[at.GRAIN], abs(position - block[at.STAMP])
+    """Take note of the greatest common divisor of all distances of positions.
+
+    Whole milliseconds are taken as such, which at some rates are no whole samples.
+    """
+    rate, apart = block[at.RATE], 1000 * abs(position - block[at.STAMP])
+    whole = (apart + rate // 2) // rate * rate
+    a, b = block[at.GRAIN], whole if abs(whole - apart) <= _ROUNDED_TWICE else apart
     while b:
         a, b = b, a % b
     block[at.GRAIN] = a
@@ -417,30 +424,34 @@ def _learn_grain(block: Block, position: int) -> None:
 
 @inlined
 def _bears_out(block: Block, position: int, samples: int, now_s: float) -> bool:
-    """Move the line where a piece is contiguous; return whether the pace bears its position out."""
+    """Move the line to a rounded position; return whether the pace bears the position out."""
     numbers, most = reals(block), _ROUNDED_SHARE * samples
     before = block[at.GRAIN], block[at.STAMP]
     _learn_grain(block, position)
     start = media_time(block, position)
-    ahead = start - block[at.FOLLOWING]
-    grain = block[at.GRAIN] if block[at.GRAIN] < most else 0
+    ahead = off = start - block[at.FOLLOWING]
+    grain = math.ceil(block[at.GRAIN] / 1000.0)
+    grain = grain if grain <= most else 0
     numbers[at.APART] *= 1.0 - 1.0 / _FORGET_UNITS
     numbers[at.ROUNDED] *= 1.0 - 1.0 / _FORGET_UNITS
-    apart = numbers[at.APART] + ahead
-    is_rounded = abs(ahead) <= grain and abs(apart) <= grain
-    if is_rounded or abs(ahead) <= _OFF_SHARE * samples:
-        numbers[at.ROUNDED] = max(numbers[at.ROUNDED], float(abs(ahead)))
-        numbers[at.APART] = max(-most, min(apart, most))
-        block[at.SHIFT] -= ahead
-        return True
+    apart = numbers[at.APART] + off
+    is_next = abs(off) <= _OFF_SHARE * samples or max(abs(off), abs(apart)) <= grain
+    if grain > 0 and not is_next and block[at.LENGTH] == samples:
+        # Whole pieces lie between, or it comes out of turn.
+        off -= int(np.rint(apart / samples)) * samples
+        apart = numbers[at.APART] + off
+    is_rounded = is_next or max(abs(off), abs(apart)) <= grain
     # Who is so far ahead of the time is not judged by it.
-    soonest_s = numbers[at.BASE_S] - _SOON_MOST_S
-    if ahead <= 0 or now_s - block[at.FOLLOWING] / block[at.RATE] < soonest_s:
-        return True
-    is_borne = _false_samples(block, start, ahead, now_s) <= _SOON_MOST_S * block[at.RATE]
-    if not is_borne:
+    in_time = now_s - block[at.FOLLOWING] / block[at.RATE] >= numbers[at.BASE_S] - _SOON_MOST_S
+    is_judged = ahead > 0 and in_time and not is_next
+    if is_judged and _false_samples(block, start, ahead, now_s) > _SOON_MOST_S * block[at.RATE]:
         block[at.GRAIN], block[at.STAMP] = before
-    return bool(is_borne)
+        return False
+    if is_rounded:
+        numbers[at.ROUNDED] = max(numbers[at.ROUNDED], float(abs(off)))
+        numbers[at.APART] = max(-most, min(apart, most))
+        block[at.SHIFT] -= off
+    return True
 
 
 @inlined

@@ -391,7 +391,10 @@ def test_positions_that_are_rounded_make_no_hole(grain_s: float) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0, 24_001])
-@pytest.mark.parametrize(("rate", "piece"), [(48_000, 128), (48_000, 256), (16_000, 128)])
+@pytest.mark.parametrize(
+    ("rate", "piece"),
+    [(48_000, 64), (48_000, 128), (48_000, 256), (16_000, 128), (44_100, 128), (22_050, 128)],
+)
 def test_short_pieces_with_milliseconds_are_played_whole(rate: int, piece: int, wrong: int) -> None:
     """As an AudioWorklet's are, also behind one wrong position."""
     buffer = opened(rate)
@@ -404,6 +407,29 @@ def test_short_pieces_with_milliseconds_are_played_whole(rate: int, piece: int, 
         marks.append(buffer.take(rate // 100)[1])
     assert np.count_nonzero(np.concatenate(marks)) <= 2 * piece
     assert buffer.stats.duplicate_samples <= 4 * piece
+
+
+@pytest.mark.parametrize(("rate", "piece"), [(48_000, 128), (44_100, 256), (44_100, 1024)])
+@pytest.mark.parametrize("later_s", [0.0, 0.03])
+def test_lost_and_reordered_pieces_with_milliseconds_lose_no_other(
+    rate: int, piece: int, later_s: float
+) -> None:
+    rng = np.random.default_rng(1)
+    count = 20 * rate // piece
+    come = np.arange(count) * piece / rate + later_s * rng.random(count)
+    order = [k for k in np.argsort(come, kind="stable") if rng.random() >= 0.05]
+    buffer = PlayoutBuffer(rate, method="ar", delay_ms=60.0)
+    taken = 0
+    for block in range(2000):
+        while order and come[order[0]] <= 0.01 * block:
+            at_s = math.floor(1000.0 * order[0] * piece / rate) / 1000.0
+            taken += buffer.put(np.full(piece, 0.1, np.float32), at_s=at_s)
+            order.pop(0)
+        buffer.take(rate // 100)
+    stats = buffer.stats
+    assert stats.duplicate_samples <= piece
+    assert stats.late_samples <= 8 * piece
+    assert taken == stats.received_samples
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint32, np.int64])
