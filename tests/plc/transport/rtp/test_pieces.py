@@ -432,6 +432,33 @@ def test_lost_and_reordered_pieces_with_milliseconds_lose_no_other(
     assert taken == stats.received_samples
 
 
+def test_exact_positions_of_pieces_of_two_lengths_say_where_they_stand() -> None:
+    """As over two paths, one later: what all positions have in common is no rounding."""
+    rate, rng = 48_000, np.random.default_rng(0)
+    ends = np.cumsum(128 * rng.choice([1, 1, 1, 2], 4000))
+    signal = (np.arange(ends[-1]) / ends[-1]).astype(np.float32)
+    come = [
+        (begin / rate + later_s, begin, end)
+        for begin, end in zip([0, *ends[:-1]], ends, strict=True)
+        for later_s in (0.0, 0.02)
+        if rng.random() >= 0.2
+    ]
+    come.sort(reverse=True)
+    buffer = PlayoutBuffer(rate, method="ar", delay_ms=60.0)
+    played, made_up = [], []
+    for block in range(ends[-1] // 480):
+        while come and come[-1][0] <= 0.01 * block:
+            _, begin, end = come.pop()
+            buffer.put(signal[begin:end], at=int(begin))
+        sound, made = buffer.take(480)
+        played.append(sound[:, 0])
+        made_up.append(made)
+    # A burst's end is crossfaded.
+    made = np.convolve(np.concatenate(made_up), np.ones(240))[:-239] > 0.5
+    moved = np.concatenate(played) * ends[-1] - np.arange(made.size)
+    assert np.ptp(moved[24_000:][~made[24_000:]]) < 1.0
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.uint32, np.int64])
 def test_positions_are_integers_of_any_type(kind: type) -> None:
     buffer = PlayoutBuffer(8_000, delay_ms=0.0, method="ar")
