@@ -430,7 +430,7 @@ def _bears_out(block: Block, position: int, samples: int, now_s: float) -> bool:
     _learn_grain(block, position)
     start = media_time(block, position)
     ahead = off = start - block[at.FOLLOWING]
-    # Positions that exact ones of such pieces have in common are not rounded.
+    # What exact positions of such pieces have in common anyway is no rounding.
     is_exact = 1000 * samples % max(block[at.GRAIN], 1) == 0 and numbers[at.ROUNDED] < 1.0
     grain = math.ceil(block[at.GRAIN] / 1000.0)
     grain = 0 if grain > most or is_exact else grain

@@ -105,9 +105,9 @@ class _Preparer:
     def _next(self) -> "BurstsAhead | None":
         """Take the stream that most likely loses its next packet; None: none asks any more."""
         asking = list(self._asking.values())  # a stream may be forgotten meanwhile
-        first = asking[0] if len(asking) == 1 else None
-        if len(asking) > 1:
-            first = max(asking, key=lambda each: each.expected)
+        if not asking:
+            return None
+        first = asking[0] if len(asking) == 1 else max(asking, key=lambda each: each.expected)
         self._asking.pop(id(first), None)
         return first
 

@@ -109,8 +109,8 @@ class EarlyAdapter(nn.Module):
         self.down = nn.Conv1d(inputs, rank, kernel, padding=kernel // 2, bias=False)
         self.up = nn.Conv1d(rank, outputs, 1)
         nn.init.normal_(self.down.weight, std=1.0 / math.sqrt(inputs * kernel))
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]  # it has one
+        for weight in self.up.parameters():
+            nn.init.zeros_(weight)
         self.frames = frames
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,7 +146,6 @@ class FramesNet(nn.Module):
             # The output begins with the frame behind the first of "join".
             self.early_join = EarlyAdapter(2 * width, width, 3, early, frames + 1)
             self.early_head = EarlyAdapter(width, self.head.out_channels, 1, early, frames)
-        self.register_load_state_dict_pre_hook(_complete)  # type: ignore[no-untyped-call]
 
     def forward(self, spectra: Tensor, lost: Tensor) -> Tensor:
         """Return the spectrum of the fill.
@@ -192,11 +191,14 @@ def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Conv1d:
 
 
 def _widen(network: FramesNet, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Extend the weights of a network with fewer drafts.
+    """Extend the weights of a network with fewer drafts, or without early adapters.
 
-    New drafts stand before the last draft and have weights of zero. Other differences are kept, so
-    that torch refuses the state.
+    New drafts stand before the last draft and have weights of zero; new adapters add nothing yet.
+    Other differences are kept, so that torch refuses the state.
     """
+    for name, value in network.state_dict().items():
+        if name.startswith("early_"):
+            state.setdefault(prefix + name, value)
     bins, new = network.shape.bins, network.shape.drafts
     enter, head = f"{prefix}enter.weight", f"{prefix}head."
     if not {enter, f"{head}weight", f"{head}bias"} <= set(state):
@@ -221,13 +223,6 @@ def _widen(network: FramesNet, state: dict[str, Tensor], prefix: str, *_: object
     )
     for name, axis, places, wide in moves:
         state[name] = wide.index_copy(axis, torch.tensor(places), state[name])
-
-
-def _complete(network: FramesNet, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Complete a state without early adapters by the network's own, which have no effect yet."""
-    for name, value in network.state_dict().items():
-        if name.startswith("early_"):
-            state.setdefault(prefix + name, value)
 
 
 def _features(
