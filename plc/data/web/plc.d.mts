@@ -23,6 +23,8 @@ export function isModel(model: Uint8Array): boolean;
 export function serves(model: Uint8Array, sampleRate: number): boolean;
 /** The bytes of an ArrayBuffer; all else as it is. */
 export function rawBytes<T>(given: T): T | Uint8Array;
+/** The position of a time stamp in microseconds, in samples; null: it has none. */
+export function positionOf(timestampUs: number | null, sampleRate: number): number | null;
 /** Samples of a piece, interleaved. */
 export function samplesOf(data: Piece, channels: number, sampleRate: number): Float32Array;
 
@@ -129,6 +131,8 @@ export class PlayoutBuffer {
   end(): void;
   /** Drops what waits; the next piece is played at once. */
   clear(): void;
+  /** As new, with the same settings and its counters: the next piece waits for delayMs again. */
+  reset(): void;
   /** The next samples to play, interleaved, and 1 where nothing had arrived. */
   take(count: number): { samples: Float32Array; madeUp: Uint8Array };
   /** The same as bytes of `encoding`. */

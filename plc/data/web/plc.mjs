@@ -497,7 +497,17 @@ export function samplesOf(data, channels, sampleRate) {
   return integers ? Float32Array.from(data, (x) => x / 32768) : data;
 }
 
+// The position of a time stamp in microseconds, in samples, or null. Throws RangeError if it is none.
+export function positionOf(timestampUs, sampleRate) {
+  const position = typeof timestampUs === "number" ? Math.round((timestampUs * sampleRate) / 1e6) : null;
+  if (position === null ? timestampUs !== null : !(Math.abs(position) < FAR)) {
+    throw new RangeError(`the time stamp is ${told(timestampUs)}; give microseconds, or null`);
+  }
+  return position;
+}
+
 const [MOST_DELAY_MS, MOST_AHEAD_S, FAR] = [5000, 600, 2 ** 53];
+const OF_CONCEALER = ["lookahead", "rung", "seed", "model", "content", "prepare", "limitMs", "module"];
 
 // One stream of pieces of sound with a time stamp, of any lengths, in any order, twice or overlapping;
 // a steady stream out. It has no clock: time passes by take. A stall (nothing of what is due is there,
@@ -515,6 +525,11 @@ export class PlayoutBuffer {
       sampleRate, channels = 1, packetMs = 10, delayMs = 40, maxDelayMs = 1000, mostAheadS = 60,
       encoding = "int16", ...others
     } = given ?? {};
+    for (const name in others) {
+      if (OF_CONCEALER.includes(name)) continue;
+      throw new RangeError(`there is no setting ${name}; there are sampleRate, channels, packetMs, delayMs, ` +
+        `maxDelayMs, mostAheadS, encoding, ${OF_CONCEALER.join(", ")}`);
+    }
     if (!Number.isSafeInteger(sampleRate)) {
       throw new RangeError(`sampleRate is ${told(sampleRate)}; give Hz, as in ` +
         "new PlayoutBuffer({ sampleRate: 48000 })");
@@ -590,11 +605,7 @@ export class PlayoutBuffer {
   // new, and in time. Throws RangeError, and takes nothing, if that is no piece, or no time.
   put(data, timestampUs = data?.timestamp ?? null) {
     const { at, channels, exports } = this;
-    const isTime = typeof timestampUs === "number";
-    const position = isTime ? Math.round((timestampUs * this.rate) / 1e6) : null;
-    if (isTime ? !(Math.abs(position) < FAR) : timestampUs !== null) {
-      throw new RangeError(`the time stamp is ${told(timestampUs)}; give microseconds, or null`);
-    }
+    const position = positionOf(timestampUs, this.rate);
     const given = rawBytes(data);
     const piece = isBytes(given) ? this.whole(given, position !== null) : samplesOf(given, channels, this.rate);
     const form = isBytes(given) ? this.form : at.float32;
@@ -634,6 +645,13 @@ export class PlayoutBuffer {
   clear() {
     this.half = new Uint8Array(0);
     this.exports.plck_receive_clear(this.line);
+  }
+
+  // As new, with the same settings and its counters: the next piece waits for delayMs again.
+  reset() {
+    this.clear();
+    this.exports.plck_receive_open(this.line);
+    this.concealer.reset();
   }
 
   // Returns the next samples of each channel to play: samples, a Float32Array, interleaved; madeUp, a

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,15 +88,53 @@ window.run = async () => {
     Math.max(...heard.subarray(1024 * k, 1024 * k + 1024).map(Math.abs)));
   return { stats, starved, bufferedMs, peaks };
 };
-window.refuse = async () => {
-  const context = new AudioContext();
-  try {
-    await PlcNode.create(context, { channel: 2, uses: [] });
-  } catch ({ name, message }) {
-    return `${name}: ${message}`;
+window.refuse = async (given) => {
+  const context = new AudioContext({ sampleRate: 48000 });
+  return PlcNode.create(context, given).catch(({ name, message }) => `${name}: ${message}`);
+};
+// A chirp in pieces of 20 ms, sent in time: its frequency says how late it is heard, in seconds.
+const chirp = (k) => Float32Array.from({ length: 960 }, (_, i) => {
+  const t = (960 * k + i) / 48000;
+  return 0.5 * Math.sin(2 * Math.PI * (300 * t + 15 * t * t));
+});
+const median = (numbers) => numbers.sort((a, b) => a - b)[numbers.length >> 1];
+window.follow = async ({ seconds, suspendedS = 0, ...given }) => {
+  const context = new AudioContext({ sampleRate: 48000 });
+  await (suspendedS ? context.suspend() : context.resume());
+  const node = await PlcNode.create(context, { uses: [], delayMs: 60, ...given });
+  const tap = new AnalyserNode(context, { fftSize: 4096 });
+  node.connect(tap).connect(context.destination);
+  const began = performance.now();
+  const lags = [];
+  for (let k = 0, now = 0; now < seconds; now = (performance.now() - began) / 1000) {
+    if (now > suspendedS && context.state === "suspended") await context.resume();
+    for (; 0.02 * k <= now; k++) node.put(chirp(k), 20000 * k);
+    if (now > 0.5 * (lags.length + 1)) {
+      const heard = new Float32Array(4096);
+      tap.getFloatTimeDomainData(heard);
+      const rises = [];
+      for (let i = 1; i < 4096; i++) {
+        const [x, y] = heard.subarray(i - 1, i + 1);
+        if (x < 0 && y >= 0) rises.push(i + x / (x - y));
+      }
+      const hertz = 48000 / median(rises.slice(1).map((x, i) => x - rises[i]));
+      lags.push((performance.now() - began - 43) / 1000 - (hertz - 300) / 30);
+    }
+    await new Promise((done) => setTimeout(done, 5));
   }
+  const [{ stats, starved }] = [node];
+  node.close();
+  await context.close();
+  return { lags: lags.filter(Number.isFinite), stats, starved };
 };
 </script>"""
+# A worker that does something else for 150 ms of each half second.
+LATE = """
+import "../plc-worker.mjs";
+const wait = (end) => { while (performance.now() < end); };
+setInterval(() => wait(performance.now() + 150), 500);
+"""
+BUSY = (sys.executable, "-c", "while True: pass")
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +278,9 @@ def served(folder: Path) -> Iterator[str]:
 def address(folder: Path) -> Iterator[str]:
     (folder / "node.html").write_text(PAGE)
     shutil.copy(ROOT / "examples/webcodecs.html", folder)
+    (folder / "late").mkdir()
+    (folder / "late/plc-worker.mjs").write_text(LATE)
+    shutil.copy(folder / "plc-processor.mjs", folder / "late")
     with served(folder) as address:
         yield address
 
@@ -260,8 +302,12 @@ def test_the_node_plays_pieces_and_conceals_in_a_browser(address: str, visited: 
     visited.goto(f"{address}node.html")
     visited.wait_for_function("() => window.run")
     found = visited.evaluate("() => window.run()")
-    refused = visited.evaluate("() => window.refuse()")
-    assert refused.startswith("RangeError: there is no setting channel;")
+    for given, said in (
+        ({"channel": 2, "uses": []}, "there is no setting channel; there are sampleRate, "),
+        ({"sampleRate": 24000}, "sampleRate is 24000, and the context plays 48000 Hz; make it by"),
+    ):
+        refused = visited.evaluate("(given) => window.refuse(given)", given)
+        assert refused.startswith(f"RangeError: {said}")
     stats = found["stats"]
     assert stats["receivedSamples"] == 135 * 960
     assert stats["lostSamples"] >= 4 * 960
@@ -269,6 +315,41 @@ def test_the_node_plays_pieces_and_conceals_in_a_browser(address: str, visited: 
     if found["starved"] == 0:  # a busy machine's worker may be late
         assert min(found["peaks"]) > 0.4  # in lost pieces, too
         assert max(found["peaks"]) < 0.55
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"folder": "./late/", "seconds": 8}, {"suspendedS": 2, "seconds": 4}],
+    ids=["worker", "context"],
+)
+def test_the_delay_of_the_node_stays(address: str, visited: Any, given: dict[str, Any]) -> None:
+    lags, stats, starved = followed(address, visited, given)
+    assert starved >= (5 if "folder" in given else 0)
+    assert np.median(lags[-4:]) < 0.25, lags  # 0.09 where no processor is busy
+    assert 30 < stats["delayMs"] < 250
+
+
+@pytest.mark.deep
+def test_the_delay_of_the_node_stays_beside_busy_processes(address: str, visited: Any) -> None:
+    busy = [subprocess.Popen(BUSY) for _ in range(3)]
+    try:
+        lags, stats, _ = followed(address, visited, {"seconds": 60, "maxDelayMs": 300})
+    finally:
+        for each in busy:
+            each.kill()
+            each.wait()
+    assert np.median(lags[-20:]) < 0.4, lags
+    assert stats["delayMs"] < 400
+
+
+def followed(
+    address: str, visited: Any, given: dict[str, Any]
+) -> tuple[list[float], dict[str, float], int]:
+    """Return how late a chirp is heard, in seconds; the node's counters, and its silences."""
+    visited.goto(f"{address}node.html")
+    visited.wait_for_function("() => window.follow")
+    found = visited.evaluate("(given) => window.follow(given)", given)
+    return found["lags"], found["stats"], found["starved"]
 
 
 def test_packets_that_a_decoder_of_webcodecs_never_got_are_concealed(

@@ -32,6 +32,60 @@ function played(lanes, signal, trace, at = () => {}) {
 
 const steepest = (x) => x.reduce((most, value, i) => (i ? Math.max(most, Math.abs(value - x[i - 1])) : 0), 0);
 
+// PlcNode without a browser: its processor, and its worker, which may be late. Pieces of 20 ms have in each
+// sample its time, and come in time.
+async function simulated(given, k) {
+  const clock = { ms: 0, out: 0 };
+  const mail = [];
+  const told = [];
+  let Playout = null;
+  Object.assign(globalThis, {
+    sampleRate: RATE, onmessage: null, setTimeout: () => 0, setInterval: (tell, _, ...of) => { sound.tell = () => tell(...of); },
+    postMessage: (message) => { sound.stats = message.stats; },
+    AudioWorkletProcessor: class { port = { postMessage: (message) => told.push(message) }; },
+    registerProcessor: (_, made) => { Playout = made; },
+  });
+  Date.now = () => clock.ms;
+  for (const name of ["plc-processor.mjs", "plc-worker.mjs"]) await import(`${pathToFileURL(join(folder, name))}?${k}`);
+  const { channels = 1 } = given;
+  const ahead = 0.03 * RATE;
+  const toWorker = { postMessage: (data) => mail.push(() => toAudio.onmessage({ data })) };
+  const toAudio = { postMessage: (data) => toWorker.onmessage({ data }) };
+  const page = (data) => mail.push(() => onmessage({ data }));
+  const processor = new Playout({ processorOptions: { ahead, channels } });
+  const sound = { heard: [], send: true, starved: () => told.at(-1)?.starved ?? 0 };
+  const put = () => {
+    const at = clock.out + sound.stopped;
+    const piece = Float32Array.from({ length: 960 * channels }, (_, i) => (at + Math.floor(i / channels)) / 2 ** 21);
+    page({ piece, timestampUs: (1e6 * at) / RATE });
+  };
+  sound.stopped = 0; // samples
+  // Plays for some seconds; late(ms): whether the worker is late then.
+  sound.render = (seconds, late = () => false) => {
+    for (const end = clock.out + seconds * RATE; clock.out < end; clock.out += 64, clock.ms += 64000 / RATE) {
+      if (sound.send && clock.out % 960 === 0) put();
+      if (!late(clock.ms)) for (; mail.length; mail.shift()) mail[0]();
+      if (clock.out % 128) continue;
+      const output = Array.from({ length: channels }, () => new Float32Array(128));
+      assert.ok(processor.process([], [output]));
+      output.forEach((row) => assert.deepEqual(row, output[0]));
+      sound.heard.push(...output[0]);
+    }
+    sound.tell();
+  };
+  // Lets so many milliseconds pass in which the audio thread stands still.
+  sound.stop = (ms) => {
+    for (let at = 0; at < ms; at += 20, sound.stopped += 960) put();
+    clock.ms += ms;
+  };
+  sound.clear = () => page({ call: "clear" });
+  sound.lag = () => clock.out + sound.stopped - 2 ** 21 * sound.heard.at(-1);
+  processor.port.onmessage({ data: { port: toWorker } });
+  page({ settings: { ...given, sampleRate: RATE, module: module() }, port: toAudio, ahead });
+  mail.shift()();
+  return sound;
+}
+
 const checks = {
   async losses() {
     const { Losses } = await load("losses.mjs");
@@ -355,9 +409,70 @@ const checks = {
   },
 
   // The node is a class everywhere, so that its module can be imported; where there is no sound it says so.
+  // What its worker would replace, or throw, is thrown at once.
   async node() {
+    const context = { sampleRate: RATE, audioWorklet: { addModule() {} }, addEventListener() {} };
+    const said = [];
+    let made = null;
+    globalThis.AudioWorkletNode = class {
+      port = { postMessage() {} };
+    };
+    globalThis.Worker = class {
+      constructor() { made = this; }
+      postMessage(data) {
+        said.push(data);
+        if (data.settings) setTimeout(() => this.onmessage({ data: { stats: {}, bufferedMs: 0 } }));
+      }
+    };
     const { PlcNode } = await load("plc-node.mjs");
     await assert.rejects(PlcNode.create(), /^Error: PlcNode needs an AudioContext of a page/);
+    for (const [given, message] of [
+      [{ sampleRate: 24000 }, /^sampleRate is 24000, and .* 48000 Hz; .* new AudioContext\(\{ sampleRate: 24000 \}\)$/],
+      [{ model: "speech" }, /give uses/], [{ model: null }, /give uses/], [{ channels: 0 }, /^channels is 0; give/], [{ uses: "speech" }, /give a list/],
+    ]) {
+      await assert.rejects(PlcNode.create(context, given), { name: "RangeError", message });
+    }
+    const node = await PlcNode.create(context, { sampleRate: RATE, uses: [] });
+    const count = said.length;
+    for (const stamp of [NaN, Infinity, "5", 1e30]) {
+      assert.throws(() => node.put(new Int16Array(5), stamp), { name: "RangeError", message: /^the time stamp is / });
+    }
+    assert.throws(() => node.put([0, 1]), { name: "RangeError", message: /^a piece is / });
+    assert.equal(said.length, count);
+    node.put(new Int16Array(5), 20);
+    assert.deepEqual([said.at(-1).piece.length, said.at(-1).timestampUs], [5, 20]);
+    made.onerror({ message: "broken" });
+    assert.throws(() => node.put(new Int16Array(5)), /^Error: plc-worker\.mjs: broken$/);
+  },
+
+  // Where the worker is late there is silence, and then what would have been heard without it. A context that
+  // resumes begins anew, and what is cleared is not heard, but for a fade of 5 ms.
+  async playout() {
+    for (const [k, each] of [{}, { channels: 2 }, { maxDelayMs: 0 }, { lookahead: 1 }].entries()) {
+      const { channels = 1, lookahead = 0 } = each;
+      const least = Math.round((0.06 + 0.03 + 0.01 * lookahead) * RATE);
+      const follows = (lag) => assert.ok(lag >= least && lag <= least + 0.025 * RATE, `${lag} behind ${least}`);
+      const sound = await simulated({ delayMs: 60, ...each }, k);
+      sound.render(1);
+      follows(sound.lag());
+      sound.render(10, (ms) => ms % 500 < 150);
+      sound.render(1);
+      follows(sound.lag());
+      assert.ok(sound.starved() > 15 && sound.stats.lostSamples === 0);
+      sound.stop(8000);
+      sound.render(0.5);
+      follows(sound.lag());
+      const from = sound.heard.length;
+      sound.clear();
+      sound.send = false;
+      sound.render(0.2);
+      const behind = sound.heard.slice(from);
+      assert.ok(behind.slice(0.03 * RATE).every((x) => x === 0));
+      assert.ok(steepest(sound.heard.slice(from - 10)) < 1 / (0.005 * RATE) + 1e-3);
+      sound.send = true;
+      sound.render(0.1);
+      assert.ok(each.maxDelayMs === 0 || sound.lag() < least - 0.04 * RATE); // a fixed delay stays
+    }
   },
 
   // A loss that was prepared plays the same samples, in less time.
