@@ -13,7 +13,7 @@ import { Concealer, joined } from "plc-engine";
 
 const sampleRate = 48000;
 const packetSamples = 960; // 20 ms
-const MOST_APART = 50; // packets: what is further off begins anew, once the next one follows it
+const MOST_APART = 50; // packets: what is further off begins anew, once another one is near it
 
 /** By how many packets a number is ahead of another: they begin anew after 65535. */
 const ahead = (number, of) => ((number - of) << 16) >> 16;
@@ -53,12 +53,15 @@ export class Receiver {
     this.due ??= number;
     const steps = ahead(number, this.due);
     if (Math.abs(steps) > MOST_APART) {
-      const stray = this.stray;
-      this.stray = [number, packet];
-      if (!stray || ahead(number, stray[0]) !== 1) return [];
-      const played = this.end();
-      return played.concat(this.receive(...stray), this.receive(number, packet));
+      const apart = this.stray ? ahead(number, this.stray[0]) : 0;
+      if (!apart || Math.abs(apart) > MOST_APART) {
+        this.stray = [number, packet];
+        return [];
+      }
+      const [first, second] = apart > 0 ? [this.stray, [number, packet]] : [[number, packet], this.stray];
+      return this.end().concat(this.receive(...first), this.receive(...second));
     }
+    this.stray = null;
     if (steps >= 0) this.waiting.set(number & 0xffff, packet); // else it is late, or came twice
     return this.play(this.wait);
   }

@@ -54,10 +54,10 @@ const heard: Float32Array = concealer.push(null, [[0, 5]]);
 const buffer = new PlayoutBuffer({ sampleRate: 48000, delayMs: 60, lookahead: 1 });
 buffer.put(new Int16Array(5), null);
 const context = new AudioContext();
-const node = await PlcNode.create(context, { delayMs: 60, uses: ["speech", "music"] });
+const node = await PlcNode.create(context, { delayMs: 60, sampleRate: 48000, uses: ["speech"] });
 node.connect(context.destination);
 new AudioDecoder({ output: (data) => node.put(data, 0), error: console.error });
-console.log(heard.length, buffer.take(480).madeUp, node.stats?.jumps, samplesOf);
+console.log(heard.length, buffer.take(480).madeUp, node.stats?.delayMs, samplesOf);
 // @ts-expect-error
 new Concealer({ sampleRate: 48000, packetSamples: 480, channel: 2 });
 """
@@ -212,6 +212,7 @@ const results = {
   lost: played(all.filter((k) => k % 10 !== 5)),
   damaged: played(all, (packet, k) => (k % 10 === 5 ? damaged[(k - 5) / 10] : packet)),
   anew: played([...all, ...all.map((k) => k + 20000)]).slice(0, 2),
+  halved: played([...all, ...[2, 2, 0, ...all.slice(4)].map((k) => 20000 + (k & ~1))]).slice(0, 2),
   strays: played([0, 20004, 1, 40012, -60, 20005, ...all.slice(2)]),
 };
 console.log(JSON.stringify(results));
@@ -255,6 +256,7 @@ def test_hostile_packets_of_a_bot_are_absorbed(bot: Path) -> None:
         assert (count, made_up) == (40, 4), name
         assert error < 0.05, name  # the sound's is 0.19
     assert found["anew"] == [80, 0]
+    assert found["halved"] == [79, 19]
 
 
 @contextmanager
