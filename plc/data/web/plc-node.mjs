@@ -84,7 +84,7 @@ export class PlcNode extends NODE {
           reject(new RangeError(refused));
           return;
         }
-        if (!this.stats) this.port.postMessage({ port: port2 }, [port2]); // time passes from here on
+        if (!this.stats) this.port.postMessage({ port: port2, since: Date.now() }, [port2]); // time passes now
         Object.assign(this, { stats, bufferedMs });
         resolve();
       };

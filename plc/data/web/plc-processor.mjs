@@ -25,25 +25,26 @@ class Playout extends AudioWorkletProcessor {
     this.block = Math.round(BLOCK_S * sampleRate);
     this.ahead = ahead; // what is to be there beyond what is played
     this.stillMs = 1000 * (STILL_S + ahead / sampleRate);
-    this.called = Date.now();
-    this.port.onmessage = ({ data: { port, end } }) => {
+    this.called = 0;
+    this.port.onmessage = ({ data: { port, since, end } }) => {
       if (end) this.ended = true;
       if (!port) return;
       this.worker = port;
+      this.called = since; // the context may be suspended since then
       port.onmessage = ({ data }) => this.take(data);
     };
   }
 
   process(_, [output]) {
     if (this.ended) return false;
-    const now = Date.now();
-    if (now - this.called > this.stillMs) this.beginAnew();
-    this.called = now;
     if (this.worker) this.play(output, output[0].length);
     return true;
   }
 
   play(output, count) {
+    const now = Date.now();
+    if (now - this.called > this.stillMs) this.beginAnew();
+    this.called = now;
     while (this.queued + this.asked - this.late < this.ahead + count) {
       this.worker.postMessage(this.block);
       this.asked += this.block;
@@ -109,7 +110,7 @@ class Playout extends AudioWorkletProcessor {
   beginAnew() {
     this.keep(0);
     this.late = this.asked;
-    this.worker?.postMessage(null);
+    this.worker.postMessage(null);
   }
 }
 

@@ -27,6 +27,7 @@ function tell(aheadMs) {
 
 // What waits is dropped, here and in the audio thread; the next piece is played at once.
 function clear() {
+  waitMs = null;
   buffer.clear();
   buffer.take(buffer.block + Math.round(FADED_S * buffer.rate));
   audio.postMessage(null);
@@ -35,6 +36,7 @@ function clear() {
 // Gives so many samples; null: the audio thread stood still, and begins anew.
 function give(count) {
   if (count === null) {
+    waitMs = null;
     buffer.reset();
     return;
   }

@@ -80,7 +80,7 @@ async function simulated(given, k) {
   };
   sound.clear = () => page({ call: "clear" });
   sound.lag = () => clock.out + sound.stopped - 2 ** 21 * sound.heard.at(-1);
-  processor.port.onmessage({ data: { port: toWorker } });
+  processor.port.onmessage({ data: { port: toWorker, since: clock.ms } });
   page({ settings: { ...given, sampleRate: RATE, module: module() }, port: toAudio, ahead });
   mail.shift()();
   return sound;
