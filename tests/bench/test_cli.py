@@ -38,8 +38,8 @@ def test_quality_prints_a_table_and_writes_what_it_says(tmp_path: Path, clip: Pa
     numbers = tmp_path / "q.json"
     status, text = run("quality", clip, "--methods", "auto,zeros", "--save", numbers)
     assert status == 0
-    assert "Difference to auto" in text
     assert "packets of 10 ms" in text
+    assert text.count("┏") == 1  # of one clip the means say all
     report = json.loads(numbers.read_text())
     assert report["settings"]["methods"] == ["auto", "zeros"]
     assert report["rows"][0]["method"] == "auto"
@@ -182,9 +182,10 @@ def test_quality_with_a_folder_keeps_everything_and_goes_on(tmp_path: Path, clip
     ]
     status, text = run(*arguments)
     assert status == 0
-    assert "Difference to burg" in text
+    assert text.count("┏") == 2  # one for each condition; the rest is kept
+    assert "Difference to burg" in (out / "summary.md").read_text()
     head, *lines = (out / "scores.csv").read_text().splitlines()
-    assert head.endswith("packets,lost,bursts,method,nmse,nmse_single,level")
+    assert head.endswith("packets,lost,bursts,method,unchanged,nmse,nmse_single,level")
     names = [line.split(",")[13] for line in lines]
     assert names == ["burg", "burg@lookahead1", "ar"] * 2
     again = CliRunner().invoke(app, list(map(str, arguments)))

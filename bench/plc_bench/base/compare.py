@@ -29,16 +29,7 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Scores of one method.
-
-    Attributes
-    ----------
-    mean, std : float
-        Over the defined scores; NaN if there are none.
-    count : int
-        How many are defined (finite).
-    left_out : int, how many are not
-    """
+    """Mean and deviation of finite scores, NaN without one; how many they are, and the others."""
 
     mean: float
     std: float

@@ -165,6 +165,8 @@ def quality(
     if out:
         line = summary.write_tables(result, out)
         console.print(escape(printable(line)), soft_wrap=True, highlight=False)
+    for line in summary.remarks(result):
+        console.print(escape(line), soft_wrap=True, highlight=False)
     show(result, summary.printed_tables(result), as_json, save)
     report_failures(result.missing)
     end(result.missing)

@@ -48,13 +48,7 @@ _PLACES = ("in", "trace", "out", "sample_rate", "channels", "packet_samples", "p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRepair:
-    """A method of ``plc.inpaint``: it has the whole stream before playing begins.
-
-    Attributes
-    ----------
-    method, model, content
-        As :func:`plc.inpaint` takes them.
-    """
+    """A method of :func:`plc.inpaint`: it has the whole stream before playing begins."""
 
     coded = False
     method: Any
@@ -71,13 +65,7 @@ class FileRepair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine(FileRepair):
-    """A method of ``plc.conceal``.
-
-    Attributes
-    ----------
-    method, model, content, lookahead, seed
-        As :func:`plc.conceal` takes them.
-    """
+    """A method of :func:`plc.conceal`, with its settings."""
 
     lookahead: int = 0
     seed: int = 0

@@ -17,6 +17,9 @@ from plc_bench.quality.oracles import Oracle
 from plc_bench.scores import registry as scores
 from plc_bench.scores.metrics import Mask
 
+# A peer reads 16 bits, and writes them.
+_STEP = 1.01 / 32_768
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -40,6 +43,12 @@ class Stream:
         damaged = self.signal.copy()
         damaged[np.repeat(self.trace, self.packet_samples)] = 0.0
         return damaged
+
+    def is_returned(self, played: Samples, coded: bool) -> bool:
+        """Return whether ``played`` is a peer's input, to 16 bits, though sound was lost."""
+        given = self.signal if coded else self.lossy
+        lost = np.repeat(self.trace, self.packet_samples)
+        return bool(self.signal[lost].any() and (np.abs(played - given) < _STEP).all())
 
     def lost_by_class(self) -> Mapping[str, Mask]:
         """Return which samples are lost, by class of burst."""

@@ -103,13 +103,7 @@ class StudySettings:
 
 @dataclass(frozen=True, slots=True)
 class ClipGapScores:
-    """Scores over the gaps of one length.
-
-    Attributes
-    ----------
-    packets : int, length of the gaps
-    scores : dict, by metric, of :data:`GAP_METRICS`
-    """
+    """Scores over the gaps of so many packets, by metric of :data:`GAP_METRICS`."""
 
     packets: int
     count: int
@@ -120,10 +114,8 @@ class ClipGapScores:
 class Row:
     """One clip under one condition, played by one method.
 
-    Attributes
-    ----------
-    scores : dict
-        By metric; NaN where one is not defined.
+    ``scores`` are by metric, NaN where one is not defined; ``unchanged`` is a peer's output that is
+    its input.
     """
 
     clip: str
@@ -138,6 +130,7 @@ class Row:
     bursts: int
     scores: dict[str, float]
     gaps: tuple[ClipGapScores, ...]
+    unchanged: bool = False
 
     @property
     def packet_ms(self) -> float:
@@ -399,7 +392,7 @@ def _entry(
     lost, rate = stream.lost_by_class(), stream.sample_rate
     comparison = scores.Comparison(reference, played, lost[""], rate, unit.clip.domain)
     lengths = scores.burst_lengths(stream.trace)
-    gaps = []
+    gaps, peer = [], settings.peers.get(method)
     for length in np.unique(lengths[lengths > 0]):
         mask = {"": np.repeat(lengths == length, stream.packet_samples)}
         values = scores.score(GAP_METRICS, comparison, mask)
@@ -417,6 +410,7 @@ def _entry(
         sum(gap.count for gap in gaps),
         scores.score(settings.metrics, comparison, lost),
         tuple(gaps),
+        peer is not None and stream.is_returned(played, peer.coded),
     )
     return _plain(row)
 

@@ -54,25 +54,29 @@ class Point:
     gaps: int
 
 
-def condition_tables(study: Study, metrics: Sequence[str]) -> list[Table]:
-    """Return means and differences of each condition, and mean ranks."""
+def condition_tables(study: Study, metrics: Sequence[str], clips_min: int = 1) -> list[Table]:
+    """Return means and, from ``clips_min`` on, differences of each condition, and mean ranks."""
     tables = []
     for condition in study.conditions:
         rows = [row for row in study.rows if row.condition == condition.name]
         tables.append(_means(study, rows, metrics, condition))
-        if len(study.methods) > 1:
+        if len(study.methods) > 1 and len({row.clip for row in rows}) >= clips_min:
             tables.append(_differences(study, rows, metrics, condition))
     return tables + ranks(study)
 
 
 def summary_tables(study: Study) -> list[Table]:
-    """Return the tables of a study, simplest first."""
+    """Return all tables of a study, simplest first."""
     if not study.methods:
         return []
     plain = [name for name in study.settings["metrics"] if "_" not in name]
     tables = [*condition_tables(study, plain), _by_domain(study, plain)]
     tables += [_by_burst(study, name) for name in plain]
     tables += [_by_gap(study, name) for name in GAP_METRICS]
+    return _own_bold(study, tables)
+
+
+def _own_bold(study: Study, tables: list[Table]) -> list[Table]:
     return [replace(table, own=study.methods[0]) for table in tables if table.rows]
 
 
@@ -109,6 +113,7 @@ def markdown(study: Study) -> str:
         f"{sizes(study)}; plc {settings['plc']}, seed {settings['seed']}. "
         "Every method met the same losses.\n",
     ]
+    parts += [f"{line}\n" for line in remarks(study)]
     parts += [table.markdown() for table in summary_tables(study)]
     if study.missing:
         parts.append(f"## Failed: {len(study.missing)}\n")
@@ -128,12 +133,22 @@ def sizes(study: Study) -> str:
     return ", ".join(counted(count, noun) for noun, count in counts.items())
 
 
+def remarks(study: Study) -> list[str]:
+    """Return a line for each peer that returned its input unchanged."""
+    lines = []
+    for method in study.methods:
+        own = [row for row in study.rows if row.method == method]
+        if same := {row.clip for row in own if row.unchanged}:
+            share = f"{len(same)} of {_clips(own)}"
+            lines.append(f"Peer {method} returned its input unchanged in {share}.")
+    return lines
+
+
 def printed_tables(study: Study) -> list[Table]:
-    """Return the tables to print: fewer for a study in memory."""
-    if study.folder is not None or not study.methods:
-        return summary_tables(study)
-    tables = condition_tables(study, study.settings["metrics"])
-    return [replace(table, own=study.methods[0]) for table in tables if table.rows]
+    """Return the tables to print: of each condition; differences from two clips on."""
+    metrics = study.settings["metrics"]
+    plain = [name for name in metrics if study.folder is None or "_" not in name]
+    return _own_bold(study, condition_tables(study, plain or metrics, clips_min=2))
 
 
 def write_tables(study: Study, folder: Path) -> str:
@@ -161,7 +176,8 @@ def score_rows(study: Study) -> list[dict[str, Any]]:
         losses = {name: getattr(condition, name) for name in ("loss", "mean_burst")}
         stream = {name: getattr(row, name) for name in _STREAM}
         whole = _of(row) | losses | {"trace": condition.trace or ""} | stream
-        rows.append(whole | {"method": row.method} | row.scores)
+        own = {"method": row.method, "unchanged": row.unchanged}
+        rows.append(whole | own | row.scores)
     return rows
 
 

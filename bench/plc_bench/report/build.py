@@ -43,7 +43,7 @@ from plc_bench.peers import comparable
 from plc_bench.quality import excerpts
 from plc_bench.quality.excerpts import LOSSY, REFERENCE, Excerpt
 from plc_bench.quality.study import GAP_METRICS, Study, load
-from plc_bench.quality.summary import sizes, summary_tables
+from plc_bench.quality.summary import remarks, sizes, summary_tables
 from plc_bench.report.charts import draw_curves, gap_chart
 from plc_bench.report.ratings import ratings_table, read_ratings
 from plc_bench.scores import registry
@@ -61,15 +61,7 @@ _SHOWN = ("plcmos", "nmse", "lsd", "level")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The written page.
-
-    Attributes
-    ----------
-    clips : int
-        That can be listened to.
-    total_bytes : int
-        Of the whole folder's page.
-    """
+    """The written page: how many clips it plays, and the bytes of all its files."""
 
     path: Path
     clips: int
@@ -262,9 +254,8 @@ def _failures(study: Study) -> str:
 
 def _about(study: Study) -> str:
     settings = study.settings
-    return (
-        f"{sizes(study)}, the same losses for all. plc {settings['plc']}, seed {settings['seed']}."
-    )
+    of = f"{sizes(study)}, the same losses for all. plc {settings['plc']}, seed {settings['seed']}."
+    return " ".join([of, *remarks(study)])
 
 
 def _identity(study: Study) -> str:

@@ -239,6 +239,25 @@ def test_a_peer_is_a_method_and_its_faults_are_its_own(tmp_path: Path, clips: li
     assert "wrote nothing" in reasons["mute"]
 
 
+def test_a_peer_that_returns_its_input_is_named(tmp_path: Path, clips: list[Clip]) -> None:
+    peers = {
+        "same": peer("soundfile.write(sys.argv[3],x,r)"),
+        "coded": peer("soundfile.write(sys.argv[3],x,r)", coded=True),
+        "half": peer("soundfile.write(sys.argv[3],x*0.5,r)"),
+    }
+    methods = ("zeros", *peers)
+    soundfile.write(clips[1].path, np.zeros(RATE), RATE)  # nothing is lost of silence
+    result = study.run(tmp_path / "out", clips, settings(methods=methods, peers=peers))
+    said = summary.remarks(result)
+    assert said == [
+        f"Peer {name} returned its input unchanged in 1 of 2 clips." for name in ("same", "coded")
+    ]
+    assert all(line in summary.markdown(result) for line in said)
+    assert [row["method"] for row in summary.score_rows(result) if row["unchanged"]] == [
+        *("same", "coded")
+    ]
+
+
 def test_a_codec_is_also_compared_with_its_own_decode(tmp_path: Path, clips: list[Clip]) -> None:
     # "Codes" by halving, and loses what its trace says; a perfect concealer of its own decode
     # but for the lost packets, in which it plays nothing.
