@@ -191,7 +191,7 @@ class RepairReport:
 
     @property
     def hours_per_core_hour(self) -> float | None:
-        """Return hours of audio for an hour of one core.
+        """Return hours of audio that one core repairs in an hour.
 
         Of what this run did; None if that is nothing.
         """

@@ -224,8 +224,8 @@ def _print(report: "RepairReport") -> None:
     if (speed := report.hours_per_core_hour) is not None:
         audio_s = sum(each.duration_s for each in report.outcomes if not each.before)
         say(
-            f"{_time(audio_s)} of audio in {_time(report.elapsed_s)}: {speed:.3g} hours of audio "
-            "for an hour of one core"
+            f"{_time(audio_s)} of audio in {_time(report.elapsed_s)}: 1 hour of audio takes "
+            f"{_time(3600 / speed)} of one core"
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -768,7 +769,9 @@ def test_a_repair_is_looked_at_before_it_is_done(tapes: Path) -> None:
     assert not out.exists()
     with zipfile.ZipFile(labels, "w") as made:
         made.writestr("hole.wav.txt", "0.5\t0.525\tsilence 1.00\n")
-    assert "1 repaired, 0 sound, 1 not looked at" in run(*given, "--gaps", labels).stdout
+    text = run(*given, "--gaps", labels).stdout
+    assert "1 repaired, 0 sound, 1 not looked at" in text
+    assert re.search(r" 1 hour of audio takes [\d.]+ (s|minutes|hours) of one core$", text, re.M)
     assert "the gaps are given" in misuse(*given, "--gaps", labels, "--kinds", "click")
     other = tapes.with_name("other.wav")
     run("inpaint", tapes / "hole.wav", other, "--gaps", labels, "--method", "ar")
