@@ -330,7 +330,7 @@ def fill_gaps(
         _rung(config)  # an unknown method is an error without gaps, too
     alone = network is None or not network.any_gap
     guides = around.guides if alone and between.refines(quality, config.method) else None
-    fills, done = list(around.made), 0
+    done = 0
     for group in grouped(wanted, sample_rate, quality, config.method):
         if is_system(group, sample_rate, quality, config.method):
             for row in rows:
@@ -342,8 +342,7 @@ def fill_gaps(
                 around.copy(rows, gap, received)
             if guides is not None:
                 _guide(rows, config, gap, quality, received, guides)
-            _hold(rows, sample_rate, gap, fills)
-        fills += [each.span for each in group]
+            _hold(rows, sample_rate, gap, received)
         done += len(group)
         if progress is not None:
             progress(done, len(wanted))
@@ -478,16 +477,12 @@ def _fill(
 
 
 def _hold(
-    rows: NDArray[np.float32], sample_rate: int, gap: Gap, fills: list[tuple[int, int]]
+    rows: NDArray[np.float32], sample_rate: int, gap: Gap, received: NDArray[np.bool_]
 ) -> None:
     """Hold a gap's fill within the level around it, without earlier fills."""
     context = round(CONTEXT_S * sample_rate)
     first = max(0, gap.start - context)
-    known = np.ones(gap.start - first, np.bool_)
-    for start, stop in reversed(fills):
-        if stop <= first:
-            break
-        known[max(0, start - first) : stop - first] = False
+    known = received[first : gap.start]
     before = rows[:, first : gap.start]
     before = before if known.all() else before[:, known]
     after = rows[:, gap.stop : min(gap.end, gap.stop + context)]

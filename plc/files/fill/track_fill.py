@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.files.fill.copied import Passages
-from plc.files.fill.damaged_edges import intact_part
+from plc.files.fill.damaged_edges import widen
 from plc.files.fill.gaps import Gap, Hole, Track, gaps_within, merge_gaps
 from plc.files.fill.interpolate import refinable, refines
 from plc.files.fill.joint import grouped
@@ -47,16 +47,25 @@ class TrackFill:
         self._context = math.ceil(recording.settings.context_s * recording.sample_rate)
 
     def groups(self) -> list[list[Gap]]:
-        """Return the gaps as they are filled together."""
-        how = self.recording.settings
-        return grouped(self.track.gaps, self.recording.sample_rate, how.quality, how.method)
+        """Return the gaps as they are filled in one call: those that begin within a second.
+
+        What a call costs for all gaps around it counts once for these, however many they are.
+        """
+        how, rate = self.recording.settings, self.recording.sample_rate
+        found: list[list[Gap]] = []
+        for group in grouped(self.track.gaps, rate, how.quality, how.method):
+            if found and group[0].start < found[-1][0].start + rate:
+                found[-1] += group
+            else:
+                found.append(group)
+        return found
 
     def reach(self, group: list[Gap]) -> tuple[int, int]:
         """Return the stretch of the recording that a group is filled from."""
-        gap, context = _whole(group), self._context
+        context, last = self._context, group[-1]
         listen = math.ceil(LISTEN_S * self.recording.sample_rate)
-        behind = max(min(context, gap.after), min(context, listen))
-        return max(0, gap.start - context), min(gap.stop + behind, self.recording.samples)
+        behind = max(min(context, last.after), min(context, listen))
+        return max(0, group[0].start - context), min(last.stop + behind, self.recording.samples)
 
     def fill(self, signal: NDArray[np.float32], first: int, group: list[Gap]) -> None:
         """Fill a group.
@@ -70,23 +79,22 @@ class TrackFill:
         """
         while self._made and self._made[0][1] <= first:
             self._made.popleft()
-        where = self.track.channels
+        where, rate = self.track.channels, self.recording.sample_rate
         own = signal[:, where]
         last = first + len(own)
         more = gaps_within(self.track.gaps, group[-1].stop, last)
         later = [(gap.start - first, min(gap.stop, last) - first) for gap in more]
         holes = [(gap.start - first, gap.stop - first) for gap in group]
         earlier = [(max(0, begun - first), ended - first) for begun, ended in self._made]
-        wide = self._widened(own, first, group, earlier, bool(later))
+        beside = [*earlier[-1:], *holes, *later[:1]]
+        wide = widen(own, merge_gaps(beside, len(own)), rate)[len(earlier[-1:]) :][: len(holes)]
         if later:
-            later[0] = (wide.end, later[0][1])
-        holes[0] = (wide.start, holes[0][1])
-        holes[-1] = (holes[-1][0], wide.stop)
+            later[0] = (wide[-1].end, later[0][1])
         passages = self.recording.passages
         signal[:, where] = fill_gaps(
             own,
-            self.recording.sample_rate,
-            holes,
+            rate,
+            [gap.span for gap in wide],
             self.recording.settings,
             Around(
                 earlier,
@@ -95,10 +103,9 @@ class TrackFill:
                 partial(passages.fill, self.track, first) if passages else None,
             ),
         )
-        self.filled += [
-            Gap(*(first + place for place in each)) for each in merge_gaps(holes, wide.end)
-        ]
-        self._made += [(first + start, first + stop) for start, stop in holes]
+        filled = [Gap(*(first + place for place in each)) for each in wide]
+        self.filled += filled
+        self._made += [gap.span for gap in filled]
 
     def holes(self) -> list[Hole]:
         """Return the filled places."""
@@ -122,27 +129,3 @@ class TrackFill:
         return sum(
             len(each) for each in groups if len(each) > 1 or refinable(each[0], each[0].start)
         )
-
-    def _widened(
-        self,
-        own: NDArray[np.float32],
-        first: int,
-        group: list[Gap],
-        earlier: Sequence[tuple[int, int]],
-        more: bool,
-    ) -> Gap:
-        """Return a group's stretch with the damaged samples beside it.
-
-        Its end is that of what is intact behind it.
-        """
-        rate, gap = self.recording.sample_rate, _whole(group)
-        known = own[: min(gap.end - first, len(own))]
-        begin = earlier[-1][1] if earlier else 0
-        _, start = intact_part(known, begin, gap.start - first, rate, (False, True))
-        behind = intact_part(known, gap.stop - first, len(known), rate, (True, more))
-        return Gap(start, *behind)
-
-
-def _whole(group: list[Gap]) -> Gap:
-    """Return the stretch from the first gap to the last."""
-    return Gap(group[0].start, *group[-1][1:])
