@@ -80,7 +80,7 @@ def flac_file(
     stereo : str
         ``left-side``, ``side-right``, ``mid-side``, or channel by channel.
     telling : bool
-        Whether frames state rate and depth.
+        Whether frames state rate and depth; depths that have no code they never state.
     **told : int
         What the header states otherwise: ``least``, ``most``, ``rate_told``, ``channels_told``,
         ``bits_told``, ``samples``, ``md5`` (any number: a wrong one).
@@ -117,7 +117,7 @@ def _frame_head(
     code = _SIZES.get(len(block), 7)
     rate_code = _RATES.index(rate) + 1 if telling and rate in _RATES else 0
     form = _STEREO[stereo][0] if stereo else block.shape[1] - 1
-    bits_code = _BITS[bits] if telling else 0
+    bits_code = _BITS.get(bits, 0) if telling else 0
     head = bytes([0xFF, 0xF8 | marked, code << 4 | rate_code, form << 4 | bits_code << 1])
     head += _coded(number) + ((len(block) - 1).to_bytes(2, "big") if code == 7 else b"")
     return head + bytes([_crc8(head)])

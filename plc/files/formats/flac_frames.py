@@ -25,6 +25,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +44,7 @@ _RATES = (88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_10
 _BITS = {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}
 # Of 16, those below 8 are so many channels and one, then two channels in other forms.
 _CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 2, 2, 2)
-# Bits of a sample that libsndfile takes, in a header; of frames it takes any.
+# Bits of a sample that libsndfile takes, in the first header; of the frames it takes any.
 _HEADER_BITS = (8, 16, 24)
 # A stream that was taken while it ran begins anywhere: more than this is not missing at its begin.
 _LEAD_MOST_S = 10
@@ -71,10 +72,8 @@ class Frames:
     streaminfo : bytes
         The block that describes it, as its frames are; without their sizes, by which libFLAC would
         tell what they count, and put silence where it sees none.
-    told : int
-        Length by its header; 0 where that is not known.
-    frames : tuple of Frame
-        In order, those with a whole header; at least one.
+    told : int, length by its header; 0 where that is not known
+    frames : tuple of Frame, in order, those with a whole header; at least one
     ended : bool
         Whether nothing can follow the last frame, as that is shorter than all others.
     """
@@ -97,10 +96,7 @@ class Frames:
 
 
 class _Header(NamedTuple):
-    """A frame's header.
-
-    ``number`` counts samples or frames; ``form`` is rate and channels.
-    """
+    """A frame's header; ``number`` counts samples or frames, ``form`` is rate and channels."""
 
     at: int
     number: int
@@ -138,9 +134,7 @@ def search(path: Path) -> Frames | None:
             frames = _placed(alike, told, (at, len(data)), streaminfo)
             sizes = {frame.stop - frame.start for frame in frames[:-1]}
             ended = len(sizes) == 1 and frames[-1].stop - frames[-1].start < max(sizes)
-            number = (
-                form[0] << 8 | form[1] - 1 << 5 | min(k for k in _HEADER_BITS if depth <= k) - 1
-            )
+            number = form[0] << 8 | form[1] - 1 << 5 | depth - 1
             mended = bytes(10) + (number << 36).to_bytes(8, "big") + bytes(16)
             last = frames[-1]
             if len(frames) > 1 and 0 < told <= last.start:
@@ -278,10 +272,7 @@ _CRC8 = tuple(_crc8_of(byte) for byte in range(256))
 
 def _crc8(data: bytes) -> int:
     """Return the CRC of a header: polynomial x^8 + x^2 + x + 1."""
-    crc = 0
-    for byte in data:
-        crc = _CRC8[crc ^ byte]
-    return crc
+    return reduce(lambda crc, byte: _CRC8[crc ^ byte], data, 0)
 
 
 def _placed(
@@ -384,6 +375,15 @@ def _decoded(
 
 
 def head(streaminfo: bytes, samples: int) -> bytes:
-    """Return the bytes before frames of so many samples."""
+    """Return the bytes before frames of so many samples.
+
+    Frames that state no depth have that of the last of several headers.
+    """
     number = int.from_bytes(streaminfo[10:18], "big") | samples
-    return _MARK + b"\x80\0\0\x22" + streaminfo[:10] + number.to_bytes(8, "big") + bytes(16)
+    depth = _form_of(streaminfo)[2]
+    known = min(k for k in _HEADER_BITS if depth <= k)
+    first, last = (
+        b"\0\0\x22" + streaminfo[:10] + (number + (k << 36)).to_bytes(8, "big") + bytes(16)
+        for k in (known - depth, 0)
+    )
+    return _MARK + (b"\0" + first if known > depth else b"") + b"\x80" + last

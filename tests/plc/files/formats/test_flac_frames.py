@@ -105,16 +105,17 @@ def test_a_whole_file_is_read_as_it_was_written(
     np.testing.assert_array_equal(found, as_read(signal))
 
 
-@some("bits", [24, 8, 12, 16, 20, 32], 2)
+@some("bits", [15, 24, 32, *range(4, 15), *range(16, 24)], 3)
 @some("channels", [2, 1, 6])
-@pytest.mark.parametrize("subframe", ["verbatim", "fixed"])
+@pytest.mark.parametrize(("subframe", "telling"), [("verbatim", False), ("fixed", True)])
 def test_samples_of_any_depth_are_read_and_damage_is_seen(
-    tmp_path: Path, bits: int, channels: int, subframe: str
+    tmp_path: Path, bits: int, channels: int, subframe: str, telling: bool
 ) -> None:
     if bits == 32:
         pytest.importorskip("av", reason="PyAV comes with the extra media")
     signal = sound(1500, channels, bits)
-    made = flac_file(signal, RATE, bits, subframe="verbatim" if bits == 32 else subframe)
+    subframe = "verbatim" if bits == 32 else subframe
+    made = flac_file(signal, RATE, bits, subframe=subframe, telling=telling)
     path = tmp_path / "a.flac"
     path.write_bytes(made.bytes())
     np.testing.assert_array_equal(read_audio(path)[0], as_read(signal, bits))
