@@ -56,15 +56,13 @@ class AudioReader:
     channels : int, channels of each sample
     samples : int or None
         Length of the file; None where only decoding it tells (MP3 and what PyAV reads).
-    expected_samples : int or None
-        About how long it is, for a progress bar.
+    expected_samples : int or None, about how long it is, for a progress bar
     subtype : str or None
         libsndfile's name of the coding, such as ``PCM_16``; None for what it has none for.
     codec : str or None
         FFmpeg's name of the coding, such as ``aac``; None for what libsndfile reads.
     bitrate : int or None, of a lossy coding, in bit/s
-    film : MediaDecoder or None
-        FFmpeg's decoder; None for what libsndfile reads.
+    film : MediaDecoder or None, FFmpeg's decoder; None for what libsndfile reads
 
     Raises
     ------

@@ -32,8 +32,7 @@ class InpaintReport:
     Attributes
     ----------
     samples, sample_rate, channels : int, of the recording
-    gaps : tuple of (int, int)
-        In samples, merged and in order, as they were filled: of any channel.
+    gaps : tuple of (int, int), in samples, merged and in order, as they were filled: of any channel
     holes : tuple of Hole
         The same by channel: channels that are lost at the same places are together.
     damaged_samples : int
@@ -76,8 +75,7 @@ class Repaired:
     source, target : Path, before and after
     sample_rate : int, in Hz
     gaps : tuple of (int, int), in samples, in order
-    found : tuple of str
-        What each gap held, if a detector found it.
+    found : tuple of str, what each gap held, if a detector found it
     """
 
     name: str
@@ -115,17 +113,13 @@ def inpaint_file(
 
     Parameters
     ----------
-    source, target : str or Path
-        Audio files; the source's samples in a gap are not looked at.
+    source, target : str or Path, audio files; the source's samples in a gap are not looked at
     gaps_s : iterable of (float, float) or (float, float, channels)
         Start and end of each gap in seconds, in any order; those that overlap or touch are one.
         Channels, from 0 on, where not all are lost: the others stay as they are.
-    settings : FillSettings
-        How they are filled, as :func:`plc.inpaint` describes it.
-    overwrite : bool
-        Whether a file that is there may be replaced.
-    bitrate : int, optional
-        In bit/s, for a target whose coding has one.
+    settings : FillSettings, how they are filled, as :func:`plc.inpaint` describes it
+    overwrite : bool, whether a file that is there may be replaced
+    bitrate : int, optional, in bit/s, for a target whose coding has one
     progress : callable, optional, called after each block
 
     Returns

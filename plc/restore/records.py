@@ -75,10 +75,8 @@ class Keeper:
     targets : Place, where results go
     name : str, of the recording
     key : str, of its source and the settings
-    overwrite : bool
-        Whether results that are not known may be replaced.
-    folder : Path
-        Of this machine, for files in the making.
+    overwrite : bool, whether results that are not known may be replaced
+    folder : Path, of this machine, for files in the making
     """
 
     def __init__(self, targets: Place, name: str, key: str, overwrite: bool, folder: Path) -> None:

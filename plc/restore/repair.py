@@ -72,8 +72,7 @@ class RepairSettings:
         says. None for what the detector finds.
     selection : Selection, what of it is filled
     quality, method, model, content : as of :func:`plc.files.recordings.inpaint_file`
-    bitrate : int or None
-        In bit/s, where the coding has one.
+    bitrate : int or None, in bit/s, where the coding has one
     """
 
     gaps: str | None = None
@@ -91,12 +90,9 @@ class Job:
 
     Attributes
     ----------
-    source, target, name : str
-        The places, and its path below the source.
-    result : str
-        Path of what it becomes if it is damaged.
-    others : tuple of str
-        Further paths that the result of an earlier run may have.
+    source, target, name : str, the places, and its path below the source
+    result : str, path of what it becomes if it is damaged
+    others : tuple of str, further paths that the result of an earlier run may have
     stamp, labels : str
         What changes when the recording does, and when its labels do; no labels, an empty text.
     settings : RepairSettings, how
@@ -133,21 +129,17 @@ class Outcome:
     Attributes
     ----------
     name : str, its path below the source
-    result : str
-        That of the result below the target; empty if there is none.
+    result : str, that of the result below the target; empty if there is none
     state : str
         One of ``STATES``: filled; nothing to fill; only doubtful places; only places that the
         selection leaves out; no labels of it where labels were asked for; or a failure. All but
         the first and the last are copied.
     sample_rate, channels, samples : int, of the recording
     gaps : tuple of (int, int), what was filled, in samples
-    found : tuple of str
-        The kind of each place that is filled.
+    found : tuple of str, the kind of each place that is filled
     findings : tuple of Finding, these, and the doubtful ones
-    long_gaps : tuple of LongGap
-        What filled the gaps that are long, and from where.
-    elapsed_s, processor_s : float
-        What it took: time, and time of processors.
+    long_gaps : tuple of LongGap, what filled the gaps that are long, and from where
+    elapsed_s, processor_s : float, what it took: time, and time of processors
     left_out : int, places that the selection leaves out
     reason : str, why it failed
     before : bool, whether an earlier run did it
@@ -251,19 +243,13 @@ def run_repair(
 
     Parameters
     ----------
-    source, target : str
-        Folders, or URLs that fsspec knows; the source may be one recording.
+    source, target : str, folders, or URLs that fsspec knows; the source may be one recording
     settings : RepairSettings, how
-    workers : int
-        Processes here; those of a cluster that Ray starts here.
-    ray : str, optional
-        Address of a Ray cluster, as :mod:`plc.files.cluster` takes it.
-    overwrite : bool
-        Whether results that are there, and known to no record, may be replaced.
-    dry_run : bool
-        Whether to look only: nothing is written below the target.
-    anew : bool
-        Whether to look at what an earlier run did, too; of a dry run.
+    workers : int, processes here; those of a cluster that Ray starts here
+    ray : str, optional, address of a Ray cluster, as :mod:`plc.files.cluster` takes it
+    overwrite : bool, whether results that are there, and known to no record, may be replaced
+    dry_run : bool, whether to look only: nothing is written below the target
+    anew : bool, whether to look at what an earlier run did, too; of a dry run
     progress : callable, optional, called after each recording
 
     Returns

@@ -51,8 +51,7 @@ def pages_of(packets: Sequence[tuple[bytes, int]], stream: int, number: int) -> 
 
     Parameters
     ----------
-    packets : sequence of (bytes, int)
-        Each with the position of its end.
+    packets : sequence of (bytes, int), each with the position of its end
     stream, number : int, of the first page
     """
     lengths = [_lengths(len(packet)) for packet, _ in packets]

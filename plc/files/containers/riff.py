@@ -58,18 +58,13 @@ class Layout:
     Attributes
     ----------
     form : bytes, content of the chunk ``fmt``
-    start, stop : int
-        Of the audio in the file, in bytes.
-    missing : int
-        Bytes of audio that were promised and are not there.
+    start, stop : int, of the audio in the file, in bytes
+    missing : int, bytes of audio that were promised and are not there
     behind : int
         Bytes behind the audio that are no chunk and not zero: audio that a header does not count.
-    others : int
-        Bytes of the audio in other chunks ``data``, which few programs play.
-    known : bool
-        Whether any header says where the audio ends.
-    plain : bool
-        Whether libsndfile finds the audio by the headers as they are.
+    others : int, bytes of the audio in other chunks ``data``, which few programs play
+    known : bool, whether any header says where the audio ends
+    plain : bool, whether libsndfile finds the audio by the headers as they are
     """
 
     form: bytes

@@ -46,8 +46,7 @@ def of_file(path: Path, subtype: str, duration_s: float) -> int | None:
     Parameters
     ----------
     path : Path, the file
-    subtype : str
-        One of :data:`LOSSY`; None is returned for others.
+    subtype : str, one of :data:`LOSSY`; None is returned for others
     duration_s : float, its length
     """
     if subtype not in LOSSY or duration_s <= 0:

@@ -61,8 +61,7 @@ def coding(suffix: str, source_codec: str | None, source_subtype: str | None) ->
     Parameters
     ----------
     suffix : str, one of :data:`FORMATS`
-    source_codec : str or None
-        FFmpeg's name of the source's coding; it is kept if the format can.
+    source_codec : str or None, FFmpeg's name of the source's coding; it is kept if the format can
     source_subtype : str or None, libsndfile's name of it
 
     Returns
@@ -85,16 +84,13 @@ class MediaEncoder:
 
     Parameters
     ----------
-    file : BinaryIO
-        To write to, from its beginning; :meth:`close` closes it.
+    file : BinaryIO, to write to, from its beginning; :meth:`close` closes it
     suffix : str, one of :data:`FORMATS`
     codec, subtype : str, as of :func:`coding`
     sample_rate, channels : int, of the sound
-    bitrate : int or None
-        In bit/s, for a coding that has one; by default 96 kbit/s a channel.
+    bitrate : int or None, in bit/s, for a coding that has one; by default 96 kbit/s a channel
     tags : Tags, names, values and covers
-    film : Film or None
-        Whose other streams are copied; it is closed with this.
+    film : Film or None, whose other streams are copied; it is closed with this
 
     Raises
     ------

@@ -182,10 +182,8 @@ class _Order:
 
     Parameters
     ----------
-    guessed : bool
-        Whether packets do not say when they are decoded, whatever their times.
-    error : AudioFileError or None
-        Raised if none of the first packets says when it is shown.
+    guessed : bool, whether packets do not say when they are decoded, whatever their times
+    error : AudioFileError or None, raised if none of the first packets says when it is shown
     """
 
     def __init__(self, guessed: bool = True, error: AudioFileError | None = None) -> None:

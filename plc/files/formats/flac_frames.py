@@ -74,8 +74,7 @@ class Frames:
         tell what they count, and put silence where it sees none.
     told : int, length by its header; 0 where that is not known
     frames : tuple of Frame, in order, those with a whole header; at least one
-    ended : bool
-        Whether nothing can follow the last frame, as that is shorter than all others.
+    ended : bool, whether nothing can follow the last frame, as that is shorter than all others
     """
 
     streaminfo: bytes

@@ -271,8 +271,7 @@ class _Place:
     Parameters
     ----------
     sample_rate : int, in Hz
-    reach : int
-        Frames behind a missing one that are damaged by that, as they need what it held.
+    reach : int, frames behind a missing one that are damaged by that, as they need what it held
     """
 
     def __init__(self, sample_rate: int, reach: int) -> None:

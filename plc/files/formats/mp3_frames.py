@@ -65,10 +65,8 @@ class Mended:
     Attributes
     ----------
     data : bytes, what a decoder reads
-    missing : tuple of (int, int)
-        What of its samples is none of the recording.
-    rate : int
-        Of these samples, in Hz; 0 is that of the file.
+    missing : tuple of (int, int), what of its samples is none of the recording
+    rate : int, of these samples, in Hz; 0 is that of the file
     behind : tuple of Mended, further recordings in the same file
     """
 
@@ -114,14 +112,10 @@ class _Holes:
 
     Attributes
     ----------
-    counts : list of int
-        Frames that are missing before each frame, and behind the last one.
-    rooms : list of int
-        Bytes at these places that are no tag.
-    told : int or None
-        How many the coder says that there were, its own first one too.
-    cut : int
-        Frames that are missing at the end of a file that was cut short.
+    counts : list of int, frames that are missing before each frame, and behind the last one
+    rooms : list of int, bytes at these places that are no tag
+    told : int or None, how many the coder says that there were, its own first one too
+    cut : int, frames that are missing at the end of a file that was cut short
     """
 
     counts: list[int]
@@ -358,8 +352,7 @@ def _retold(stream: bytes, head: bytes, count: int) -> bytes:
     ----------
     stream : bytes, its frames
     head : bytes, of the first one
-    count : int
-        Frames behind it; 0 leaves what it says.
+    count : int, frames behind it; 0 leaves what it says
     """
     mark = _mark(0, stream, head)
     if mark < 0:

@@ -45,12 +45,9 @@ class _Packet:
     Attributes
     ----------
     data : bytes, all of it
-    position : int
-        Where it ends, if its page says so.
-    hole : bool
-        Whether a page is missing before it.
-    last : bool
-        Whether it is the last one, which may be cut at its end.
+    position : int, where it ends, if its page says so
+    hole : bool, whether a page is missing before it
+    last : bool, whether it is the last one, which may be cut at its end
     """
 
     data: bytes
@@ -318,10 +315,8 @@ class _Made:
     Attributes
     ----------
     harmed : bool, whether anything is missing
-    missing : list of (int, int)
-        Where, in samples from the first that is decoded.
-    lead : int
-        Samples that the file's first position leaves out.
+    missing : list of (int, int), where, in samples from the first that is decoded
+    lead : int, samples that the file's first position leaves out
     """
 
     def __init__(self, coding: _Coding) -> None:

@@ -93,8 +93,7 @@ def is_cycle(start: int, stop: int, spans: NDArray[np.int64], ms: float) -> bool
     Parameters
     ----------
     start, stop : int, the place
-    spans : int64, shape (n, 2)
-        Start and stop of all places that are looked at.
+    spans : int64, shape (n, 2), start and stop of all places that are looked at
     ms : float, samples in a millisecond
     """
     length = stop - start
@@ -310,10 +309,8 @@ def foretold(
 
     Parameters
     ----------
-    past : float32 or float64, shape (n,)
-        At least ``order`` samples; the predictor is Burg's.
-    order, samples : int
-        Of the predictor, and how many to foretell.
+    past : float32 or float64, shape (n,), at least ``order`` samples; the predictor is Burg's
+    order, samples : int, of the predictor, and how many to foretell
     """
     taps, line = np.empty(order), np.zeros(order + samples)
     taps_of(fit_burg(past, order), taps)

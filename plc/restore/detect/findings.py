@@ -44,8 +44,7 @@ class Finding:
     ----------
     start, stop : int, in samples, stop excluded
     kind : str, one of ``KINDS``
-    confidence : float
-        0.5 (as likely as not, as the detector sees it) to 1 (certain).
+    confidence : float, 0.5 (as likely as not, as the detector sees it) to 1 (certain)
     channels : tuple of int
         Where it was found, from 0 on; empty while one channel is looked at for itself.
     doubt : str
@@ -53,10 +52,8 @@ class Finding:
         not filled.
     parts : tuple of (int, int)
         What is lost between ``start`` and ``stop``; empty where all of it is.
-    written : bool
-        Whether a recorder wrote a constant or a few zeros there, which no sound makes.
-    seam : bool
-        Whether a machine cut a sound there that goes on; it may do so regularly.
+    written : bool, whether a recorder wrote a constant or a few zeros there, which no sound makes
+    seam : bool, whether a machine cut a sound there that goes on; it may do so regularly
     stutter : bool
         Whether a long block takes the place of another one: such places make no others seams.
     through : bool
@@ -104,8 +101,7 @@ class Selection:
 
     Attributes
     ----------
-    kinds : tuple of str
-        Of ``KINDS``; empty for all of them.
+    kinds : tuple of str, of ``KINDS``; empty for all of them
     min_confidence : float, 0 to 1
     longest_ms : float, longer findings are left out
     doubtful : bool, whether doubtful places are damage, too

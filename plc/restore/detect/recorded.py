@@ -92,10 +92,8 @@ def detect_file(
 
     Parameters
     ----------
-    source : str or Path
-        Audio file of any length; half a minute of it is in memory.
-    selection : Selection
-        What is asked for; the rest is counted.
+    source : str or Path, audio file of any length; half a minute of it is in memory
+    selection : Selection, what is asked for; the rest is counted
     progress : callable, optional, called after each second
 
     Returns
@@ -155,8 +153,7 @@ def write_labels(path: str | Path, report: DetectReport, overwrite: bool = True)
         A text file: a line ``start TAB stop TAB kind and confidence`` in seconds for each finding,
         with its channels, counted from 1, where not all are damaged. Doubtful ones are marked.
     report : DetectReport, the findings
-    overwrite : bool
-        Whether a file that is there is replaced.
+    overwrite : bool, whether a file that is there is replaced
 
     Raises
     ------

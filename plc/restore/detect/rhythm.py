@@ -91,8 +91,7 @@ def on_beats(
     ----------
     times_s, width_s : as for :func:`regular`
     beats_s : (float, float), the shortest and the longest beat
-    grid_s : float
-        A grid that the places lie on, beats or not; 0 for none.
+    grid_s : float, a grid that the places lie on, beats or not; 0 for none
     """
     find = partial(_on_beat, width_s, beats_s, max(width_s, grid_s))
     return _together(times_s, _FEWEST + 1, find)

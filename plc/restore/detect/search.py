@@ -85,8 +85,7 @@ class Detector:
 
         Parameters
         ----------
-        block : float32, shape (n, channels)
-            The next samples, as many as there are.
+        block : float32, shape (n, channels), the next samples, as many as there are
 
         Raises
         ------
@@ -154,8 +153,7 @@ def detect(
     signal : float32 or int16, shape (n,) or (n, channels)
         Samples, of numpy or of a library with its array protocol; float32 may hold NaN.
     sample_rate : int, 8000 to 768000 Hz
-    progress : callable, optional
-        Called now and then with the samples done, and the samples in all.
+    progress : callable, optional, called now and then with the samples done, and the samples in all
 
     Returns
     -------
