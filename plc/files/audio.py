@@ -29,6 +29,8 @@ from plc.notice import counted
 _CUT_S = 1.0
 # Of a file that misses this much, at least one part of ten must be there.
 _LOST_MOST_S, _HELD_SHARE = 600, 10
+# Largest share that cannot be decoded of what is filled without being named.
+_MISSING_MOST = 0.5
 # Bytes of samples that may be shifted. Looked for in blocks: so many near each other count.
 _SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
 _SHIFT_SAMPLES, _SHIFT_BLOCKS, _SHIFT_NEAR = 2048, 4, 128
@@ -63,6 +65,8 @@ class AudioReader:
         FFmpeg's name of the coding, such as ``aac``; None for what libsndfile reads.
     bitrate : int or None, of a lossy coding, in bit/s
     film : MediaDecoder or None, FFmpeg's decoder; None for what libsndfile reads
+    film : MediaDecoder or None, FFmpeg's decoder; None for what libsndfile reads
+    undecoded : int, samples that could not be decoded, once all are streamed
 
     Raises
     ------
@@ -84,6 +88,7 @@ class AudioReader:
         self.subtype = self._decoder.subtype
         self.codec = self._decoder.codec
         self.bitrate = self._decoder.bitrate
+        self.undecoded = 0
 
     def stream(self, block_samples: int) -> Iterator[NDArray[np.float32]]:
         """Yield the file once, in order: float32, shape (n, channels).
@@ -126,6 +131,7 @@ class AudioReader:
                 f"{self.path} is damaged: nothing in it can be decoded; copy it again, if you can"
             )
         if places and self.subtype not in ("FLOAT", "DOUBLE"):
+            self.undecoded = missing
             ms = 1000.0 * missing / self.sample_rate
             notice.tell_once(
                 f"{self.path} is damaged: {counted(places, 'place')}, {ms:.1f} ms in all, "
@@ -135,6 +141,20 @@ class AudioReader:
             yield np.concatenate(held)
         elif not samples:
             raise AudioFileError(f"{self.path} holds no samples; expected at least one")
+
+    def refusal(self, unnamed: int, samples: int) -> str:
+        """Return why it is not filled: too many samples are missing that nobody has named.
+
+        Empty for half of ``samples`` or less, and for a file that marks them itself, by NaN.
+        """
+        share = unnamed / samples if self.undecoded else 0.0
+        if share <= _MISSING_MOST:
+            return ""
+        return (
+            f"{self.path} is damaged: {unnamed / self.sample_rate:.3f} s ({int(100 * share)} %) of "
+            "it cannot be decoded; copy it again, if you can; to fill that nonetheless, write the "
+            "places by plc detect --labels FILE, and give them by --gaps FILE"
+        )
 
     def close(self) -> None:
         """Close the file."""

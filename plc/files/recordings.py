@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.spans import gaps_of, merge_spans
+from plc.errors import AudioFileError
 from plc.files.audio import AudioReader, Progress, report
 from plc.files.fill.copied import LongGap, Passages
 from plc.files.fill.gaps import Hole, Stretch, gaps_in_samples, tracks_of
@@ -109,7 +110,8 @@ def inpaint_file(
 ) -> InpaintReport:
     """Fill gaps of a recording from the samples before and after them.
 
-    What could not be decoded, and what is no number, is a gap, whatever else is one.
+    What could not be decoded, and what is no number, is a gap, whatever else is one. More than half
+    of a recording is filled only if the gaps name it: else it is an AudioFileError.
 
     Parameters
     ----------
@@ -130,8 +132,7 @@ def inpaint_file(
     source, target = Path(source), Path(target)
     check_target(target, source, overwrite)
     with AudioReader(source) as reader:
-        samples, unsound = _unsound(source)
-        holes = [*gaps_in_samples(gaps_s, reader.sample_rate, samples), *unsound]
+        samples, holes = _holes(source, gaps_s)
         tracks = tracks_of(holes, samples, reader.channels)
         start_s = time.perf_counter()
         with writer_like(reader, target, overwrite, bitrate) as writer:
@@ -171,17 +172,25 @@ def _blocks(source: Path) -> Iterator[NDArray[np.float32]]:
         yield from reader.stream(reader.sample_rate)
 
 
-def _unsound(source: Path) -> tuple[int, list[Hole]]:
-    """Return a recording's length, and where its samples are no numbers."""
-    samples, holes = 0, []
-    for block in _blocks(source):
-        flags = ~np.isfinite(block)
-        if flags.any():
-            for channel, column in enumerate(flags.T):
-                spans = gaps_of(column, 1)
-                holes += [Hole(samples + a, samples + b, (channel,)) for a, b in spans]
-        samples += len(block)
-    return samples, holes
+def _holes(source: Path, gaps_s: Iterable[Stretch]) -> tuple[int, list[Hole]]:
+    """Return a recording's length; its gaps, and where its samples are no numbers."""
+    samples, unsound = 0, []
+    with AudioReader(source) as reader:
+        for block in reader.stream(reader.sample_rate):
+            flags = ~np.isfinite(block)
+            if flags.any():
+                for channel, column in enumerate(flags.T):
+                    spans = gaps_of(column, 1)
+                    unsound += [Hole(samples + a, samples + b, (channel,)) for a, b in spans]
+            samples += len(block)
+        named = gaps_in_samples(gaps_s, reader.sample_rate, samples)
+        every, known = (
+            sum(b - a for a, b in merge_spans([hole[:2] for hole in holes], samples))
+            for holes in ([*named, *unsound], named)
+        )
+        if refusal := reader.refusal(every - known, samples):
+            raise AudioFileError(refusal)
+    return samples, [*named, *unsound]
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

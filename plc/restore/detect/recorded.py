@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from plc import notice
+from plc.errors import AudioFileError
 from plc.files.audio import AudioReader, Progress
 from plc.files.fill.gaps import Stretch
 from plc.files.marks import label
@@ -26,6 +27,7 @@ class DetectReport:
     findings : tuple of Finding, in order of their start
     elapsed_s : float, reading included
     left_out : int, findings that were not asked for
+    refusal : str, why its damage is not filled: most of it cannot be decoded; else empty
     """
 
     samples: int
@@ -34,6 +36,7 @@ class DetectReport:
     findings: tuple[Finding, ...]
     elapsed_s: float
     left_out: int = 0
+    refusal: str = ""
 
     @property
     def duration_s(self) -> float:
@@ -47,7 +50,12 @@ class DetectReport:
 
     @property
     def gaps_s(self) -> list[Stretch]:
-        """The damage as gaps, as :func:`plc.files.recordings.inpaint_file` takes them."""
+        """The damage as gaps, as :func:`plc.files.recordings.inpaint_file` takes them.
+
+        It is an AudioFileError if they are not filled.
+        """
+        if self.refusal:
+            raise AudioFileError(self.refusal)
         return [gap for each in self.damage for gap in self._stretches(each)]
 
     def _stretches(self, finding: Finding) -> Iterator[Stretch]:
@@ -124,6 +132,7 @@ def detect_file(
             channels=reader.channels,
             findings=asked,
             left_out=len(weighed) - len(asked),
+            refusal=reader.refusal(reader.undecoded, samples),
             elapsed_s=time.perf_counter() - start_s,
         )
 

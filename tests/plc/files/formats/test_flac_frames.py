@@ -15,9 +15,11 @@ from plc.engine.loss import TraceLosses
 from plc.errors import AudioFileError
 from plc.files.audio import AudioReader, read_audio
 from plc.files.fill.signals import FillSettings
+from plc.files.marks import read_gaps
 from plc.files.recordings import inpaint_file
 from plc.files.streamed import conceal_file, lose_file
-from plc.restore.detect.recorded import detect_file
+from plc.restore.detect.recorded import detect_file, write_labels
+from plc.restore.repair import RepairSettings, run_repair
 from tests.examples import some
 from tests.flac_files import FlacFile, Integers, flac_file
 
@@ -290,3 +292,38 @@ def test_a_file_of_which_nothing_decodes_is_an_error_in_words(
     with pytest.raises(AudioFileError, match=r"nothing in it can be decoded|damaged after about 0"):
         how[work]()
     assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", ["flac", "ogg", "wav"])
+def test_what_mostly_cannot_be_decoded_is_filled_only_where_somebody_names_it(
+    tmp_path: Path, kind: str
+) -> None:
+    signal, made = long_one()
+    source, target, labels = (tmp_path / f"a.{each}" for each in (kind, "out.wav", "txt"))
+    heard = as_read(np.tile(signal, (10, 1)))
+    if kind == "flac":
+        source.write_bytes(harmed(made, *range(1, len(made.frames))))
+    elif kind == "ogg":
+        soundfile.write(source, heard, RATE)
+        content = bytearray(source.read_bytes())
+        places = slice(5000, -len(content) // 4, 200)
+        content[places] = bytes(len(content[places]))
+        source.write_bytes(content)
+    else:  # here a program wrote where samples are missing
+        heard[RATE : 4 * RATE] = np.nan
+        soundfile.write(source, heard, RATE, subtype="FLOAT")
+    fast = FillSettings(quality="fast")
+    found = detect_file(source)
+    write_labels(labels, found)
+    if kind != "wav":
+        words = r"\(\d\d %\) of it cannot be decoded; .* plc detect --labels FILE, .* --gaps FILE"
+        with pytest.raises(AudioFileError, match=words):
+            inpaint_file(source, target, [(0.001, 0.002)], settings=fast)
+        with pytest.raises(AudioFileError, match=words):
+            found.gaps_s  # noqa: B018
+        assert not target.exists()
+        done = run_repair(str(source), str(tmp_path / "out"), RepairSettings(quality="fast"))
+        assert "cannot be decoded" in done.outcomes[0].reason
+    report = inpaint_file(source, target, read_gaps(labels), settings=fast)
+    assert np.isfinite(read_audio(target)[0]).all()
+    assert sum(stop - start for start, stop in report.gaps) > report.samples / 2
