@@ -136,10 +136,8 @@ class Capture:
     streams : list of Sender, in order of their first packets
     described : list of AudioMedia
         What descriptions (SDP) in its datagrams say, as SIP and SAP send them.
-    left_out : Counter
-        What else there is, by name.
-    begin_s : float
-        When its first RTP came, in s since 1970.
+    left_out : Counter, what else there is, by name
+    begin_s : float, when its first RTP came, in s since 1970
 
     Raises
     ------
@@ -235,8 +233,7 @@ def media_of(
     ----------
     given : mapping
         The user's options for streams without a description, by the names of AudioMedia.
-    key : SrtpKey or None
-        The key that seals it; None: the key of its description, if there is one.
+    key : SrtpKey or None, the key that seals it; None: the key of its description, if there is one
 
     Raises
     ------
@@ -361,8 +358,7 @@ class Played:
     target : Path, its file
     samples : int, written so far
     lost : list of (int, int), those that stand for lost ones
-    first_s : float
-        When the first of all files begins, from the capture's beginning on.
+    first_s : float, when the first of all files begins, from the capture's beginning on
     """
 
     def __init__(self, heard: Sender, config: RelayConfig, begin_s: float, overwrite: bool) -> None:
@@ -499,12 +495,10 @@ def play(
 
     Parameters
     ----------
-    configs : mapping of Sender to RelayConfig
-        How each stream is played, and into which file.
+    configs : mapping of Sender to RelayConfig, how each stream is played, and into which file
     conceals : bool
         Whether what is lost is concealed; else it is silent, and all else as it was received.
-    progress : callable, optional
-        Called now and then with the bytes read and those of the capture.
+    progress : callable, optional, called now and then with the bytes read and those of the capture
 
     Raises
     ------

@@ -29,14 +29,11 @@ class RelayKeeper:
 
     Parameters
     ----------
-    relay : Relay
-        The relay; another thread serves it.
+    relay : Relay, the relay; another thread serves it
     begin, end : callable
         Called with a lane that was added, and with the name of one before it is removed.
-    check : callable
-        Raises PlcError where a stream must not be added.
-    clock : callable
-        Returns seconds, by the clock of the relay's datagrams.
+    check : callable, raises PlcError where a stream must not be added
+    clock : callable, returns seconds, by the clock of the relay's datagrams
     """
 
     def __init__(

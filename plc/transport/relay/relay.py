@@ -80,17 +80,12 @@ class Lane:
     Attributes
     ----------
     stream : StreamRelay, the stream
-    ports : list of UdpPort
-        One for each path, then that of RTCP.
-    target : Address or None
-        Where it goes, if that is a host.
-    recording : Recorder or None
-        What takes it, if that is a file.
+    ports : list of UdpPort, one for each path, then that of RTCP
+    target : Address or None, where it goes, if that is a host
+    recording : Recorder or None, what takes it, if that is a file
     stopped : bool, whether nothing more is received
-    ended : bool
-        Whether its stream has ended, and with it the recording.
-    joined, left : threading.Event
-        Set when the relay has taken it over, and let go of it.
+    ended : bool, whether its stream has ended, and with it the recording
+    joined, left : threading.Event, set when the relay has taken it over, and let go of it
 
     Raises
     ------
@@ -388,8 +383,7 @@ class Relay:
     clock : callable, optional
         Returns seconds, by the clock of :meth:`advance`: how far that falls behind while it works
         is then seen. Without one, no time passes meanwhile.
-    stays : bool
-        Whether it goes on without streams: more may be added.
+    stays : bool, whether it goes on without streams: more may be added
 
     Raises
     ------
@@ -612,14 +606,10 @@ def run_relay(
     Parameters
     ----------
     configs : sequence of RelayConfig, the streams
-    workers : int
-        Processes that share the streams: one core runs a few dozen.
-    duration_s : float
-        How long; infinite: until a signal comes.
-    stays : bool
-        Whether to go on without streams; with one worker.
-    priority : str
-        Of the threads, as :class:`plc.engine.runtime.priority.Priority` takes it.
+    workers : int, processes that share the streams: one core runs a few dozen
+    duration_s : float, how long; infinite: until a signal comes
+    stays : bool, whether to go on without streams; with one worker
+    priority : str, of the threads, as :class:`plc.engine.runtime.priority.Priority` takes it
     announce : callable, optional
         Called once the ports are open; not with several workers, each of which has its own.
     watch : callable, optional
@@ -627,8 +617,7 @@ def run_relay(
     note : callable
         Takes mismatches between received packets and settings, from that thread; with several
         workers :mod:`plc.notice` takes them.
-    on_hangup : callable, optional
-        Called at SIGHUP, which then ends nothing; with one worker.
+    on_hangup : callable, optional, called at SIGHUP, which then ends nothing; with one worker
 
     Raises
     ------

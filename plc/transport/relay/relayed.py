@@ -69,14 +69,11 @@ class RelayConfig:
     receiver : ReceiverConfig
         How it is received. It is sent on in the same format and codec, with the same payload type,
         in packets of ``receiver.stream``.
-    seed : int or None
-        Seed of the sent stream's first numbers; None: unpredictable ones.
-    second : Endpoint or None
-        Where the same packets come in by a second path (SMPTE ST 2022-7).
+    seed : int or None, seed of the sent stream's first numbers; None: unpredictable ones
+    second : Endpoint or None, where the same packets come in by a second path (SMPTE ST 2022-7)
     rtcp : bool
         Whether to take and send reports (RFC 3550), on the ports after those of the streams.
-    dscp : int or None
-        What sent packets are marked with, 0 to 63; None: the system's default.
+    dscp : int or None, what sent packets are marked with, 0 to 63; None: the system's default
     end_after_s : float
         A recording ends when its stream was silent for this time; infinite: only when it says so
         (RTCP BYE), or the relay ends. What was made after the last packet is not in it.
@@ -88,8 +85,7 @@ class RelayConfig:
         kernel gives it. Of one path without RTCP, to a port of this machine.
     is_open : bool
         Whether a recording takes the coding that its packets say, as nobody has said one.
-    name : str
-        What it is called in reports, events and metrics; empty: the endpoint that listens.
+    name : str, what it is called in reports, events and metrics; empty: the endpoint that listens
     """
 
     listen: Endpoint

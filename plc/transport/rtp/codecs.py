@@ -157,8 +157,7 @@ class _ByPyAV(Codec):
 
     Parameters
     ----------
-    what, coder, layout : str
-        Its name in messages; PyAV's name of it, and of its channels.
+    what, coder, layout : str, its name in messages; PyAV's name of it, and of its channels
     """
 
     def __init__(self, what: str, coder: str, layout: str) -> None:
@@ -245,13 +244,11 @@ class Opus(_ByPyAV):
     Parameters
     ----------
     channels : int, 1 or 2
-    bit_rate : int
-        For encoding, in bit/s; 0: 64000 for each channel.
+    bit_rate : int, for encoding, in bit/s; 0: 64000 for each channel
     expected_loss : float
         For encoding, share of packets: above 0 packets repeat those before them at a lower rate,
         as far as the encoder thinks it worth while; of speech at up to about 30 kb/s it does.
-    decoder : LibopusDecoder, optional
-        Instead of one of the system's libopus.
+    decoder : LibopusDecoder, optional, instead of one of the system's libopus
     """
 
     name = "opus"
@@ -341,12 +338,9 @@ def open_codec(name: str, sample_rate: int, channels: int) -> Codec:
 
     Parameters
     ----------
-    name : str
-        One of :data:`CODECS`, in any case.
-    sample_rate : int
-        In Hz; Opus takes 48000 only, G.722 16000.
-    channels : int
-        1 to 8; Opus takes 1 or 2, G.722 takes 1.
+    name : str, one of :data:`CODECS`, in any case
+    sample_rate : int, in Hz; Opus takes 48000 only, G.722 16000
+    channels : int, 1 to 8; Opus takes 1 or 2, G.722 takes 1
 
     Raises
     ------

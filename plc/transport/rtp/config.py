@@ -20,18 +20,14 @@ class ReceiverConfig:
     stream : StreamConfig
         Format and concealment. Its packets are the blocks played; received packets may have any
         length.
-    codec : str
-        Codec of the payloads, in any case: one of :data:`~plc.transport.rtp.codecs.CODECS`.
+    codec : str, codec of the payloads, in any case: one of :data:`~plc.transport.rtp.codecs.CODECS`
     delay : DelayConfig, how long packets wait
-    payload_type : int or None
-        Payload type of the audio; None: the codec's usual one.
-    red_payload_type : int or None
-        Payload type of redundant audio (RFC 2198).
+    payload_type : int or None, payload type of the audio; None: the codec's usual one
+    red_payload_type : int or None, payload type of redundant audio (RFC 2198)
     more_payload_types : tuple of (int, str)
         Payload types and codecs of the same rate and channels that may come as well; the static
         ones of RFC 3551 may in any case.
-    allow : tuple of Network
-        Permitted senders; empty: everybody.
+    allow : tuple of Network, permitted senders; empty: everybody
     packets_per_s : float
         Packets taken from the sender per second; a second's worth may come at once.
     key : SrtpKey or None

@@ -34,23 +34,19 @@ class ImpairConfig:
 
     Parameters
     ----------
-    loss : float
-        Share lost, 0 up to but not including 1.
+    loss : float, share lost, 0 up to but not including 1
     mean_burst : float, mean number lost in a row
     delay_ms : float, by which all are delayed
     jitter_ms : float
         Up to which each is delayed besides, evenly distributed. Those closer than that may
         overtake each other, unless ``in_order``.
-    in_order : bool
-        Let none overtake another: who comes late holds up those behind.
-    reorder : float
-        Share held back for ``reorder_ms``, so that those behind overtake it.
+    in_order : bool, let none overtake another: who comes late holds up those behind
+    reorder : float, share held back for ``reorder_ms``, so that those behind overtake it
     reorder_ms : float, see above
     duplicate : float, share that arrives twice
     rate_kbit_s : float
         What passes; more waits in a queue. Infinite: no cap.
-    queue_ms : float
-        Length of that queue; what would wait longer is lost.
+    queue_ms : float, length of that queue; what would wait longer is lost
     """
 
     loss: float = 0.0
@@ -120,8 +116,7 @@ class Impairment:
     ----------
     config : ImpairConfig, its settings
     seed : int, another seed, other packets
-    losses : LossSource, optional
-        Which are lost, instead of the config's model: a trace, say.
+    losses : LossSource, optional, which are lost, instead of the config's model: a trace, say
     """
 
     def __init__(
@@ -196,8 +191,7 @@ class ImpairProxy:
 
     Parameters
     ----------
-    listen, to : Endpoint
-        Where datagrams come in and where they go.
+    listen, to : Endpoint, where datagrams come in and where they go
     impairment : Impairment, the simulated network
     """
 

@@ -105,13 +105,11 @@ class Latch:
 
     Parameters
     ----------
-    allow : sequence of Network
-        Who may send; empty: everybody.
+    allow : sequence of Network, who may send; empty: everybody
 
     Attributes
     ----------
-    believed : bool
-        Whether a packet of the holder's was accepted.
+    believed : bool, whether a packet of the holder's was accepted
     """
 
     __slots__ = (
@@ -182,8 +180,7 @@ class Latch:
         ----------
         source : Address, where it came from
         datagram : bytes, the same one
-        verdict : Verdict, Malformed or None
-            Of :meth:`~plc.transport.rtp.playout.Playout.put`.
+        verdict : Verdict, Malformed or None, of :meth:`~plc.transport.rtp.playout.Playout.put`
         now_s : float, when it came
         authentic : bool
             Whether it was signed with the stream's key: then it moves its stream at once.

@@ -21,12 +21,9 @@ class Packetizer:
     Parameters
     ----------
     codec : Codec, what the payloads are coded in
-    ssrc, sequence, timestamp : int
-        Which stream, and where its numbers begin.
-    redundancy : int
-        Earlier payloads that each packet repeats (RFC 2198).
-    payload_type, red_payload_type : int, optional
-        Instead of the codec's own, and of 100.
+    ssrc, sequence, timestamp : int, which stream, and where its numbers begin
+    redundancy : int, earlier payloads that each packet repeats (RFC 2198)
+    payload_type, red_payload_type : int, optional, instead of the codec's own, and of 100
     """
 
     def __init__(
@@ -85,8 +82,7 @@ class Packetizer:
 
         Parameters
         ----------
-        packets, samples : int
-            How many, and of how many samples each.
+        packets, samples : int, how many, and of how many samples each
         """
         numbers = packets if packets < AHEAD_MOST else 0
         self._sequence = (self._sequence + numbers) % 2**16

@@ -56,18 +56,13 @@ class RtpPacket(NamedTuple):
 
     Attributes
     ----------
-    payload_type : int
-        0 to 127; what the payload is coded in.
-    sequence : int
-        0 to 65535, one more with each packet.
-    timestamp : int
-        0 to 2³² - 1; that of the first sample, in samples.
+    payload_type : int, 0 to 127; what the payload is coded in
+    sequence : int, 0 to 65535, one more with each packet
+    timestamp : int, 0 to 2³² - 1; that of the first sample, in samples
     ssrc : int, 0 to 2³² - 1
     payload : bytes, without padding
-    marker : bool
-        For audio: the first packet after a silence in which none were sent.
-    csrcs : tuple of int
-        Contributing sources, at most 15.
+    marker : bool, for audio: the first packet after a silence in which none were sent
+    csrcs : tuple of int, contributing sources, at most 15
     """
 
     payload_type: int
@@ -86,10 +81,8 @@ class RedBlock:
     Attributes
     ----------
     payload_type : int, 0 to 127
-    offset : int
-        Samples by which its timestamp lies before the packet's; 0 for the primary block.
-    payload : bytes
-        What a packet of its own would have carried.
+    offset : int, samples by which its timestamp lies before the packet's; 0 for the primary block
+    payload : bytes, what a packet of its own would have carried
     """
 
     payload_type: int
@@ -223,8 +216,7 @@ class Unwrapper:
 
     Parameters
     ----------
-    bits : int
-        Width of the numbers: 16 for sequence numbers, 32 for timestamps.
+    bits : int, width of the numbers: 16 for sequence numbers, 32 for timestamps
     """
 
     __slots__ = ("_half", "_span", "newest")

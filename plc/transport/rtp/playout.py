@@ -315,16 +315,14 @@ class Playout:
     ----------
     config : ReceiverConfig
         Settings. Each tick plays a packet of its stream.
-    codec : Codec, optional
-        Instead of the one that the config names.
+    codec : Codec, optional, instead of the one that the config names
     paths : int, ways by which each packet comes (ST 2022-7)
 
     Attributes
     ----------
     arrivals : Arrivals, where packets go in
     buffer : JitterBuffer, the jitter buffer
-    stats : PlayoutStats
-        Counters; ``received`` and ``concealment`` have the rest.
+    stats : PlayoutStats, counters; ``received`` and ``concealment`` have the rest
     inspection : Inspection, mismatches between received packets and the settings
     conceals : bool
         Whether lost packets are concealed; else they are silent, to hear the difference.
@@ -424,10 +422,8 @@ class Playout:
 
         Parameters
         ----------
-        now_s : float
-            When it is due; ticks are one block apart by that clock.
-        limit_ms : float
-            As :meth:`~plc.engine.stream.concealer.Concealer.hurry` takes it.
+        now_s : float, when it is due; ticks are one block apart by that clock
+        limit_ms : float, as :meth:`~plc.engine.stream.concealer.Concealer.hurry` takes it
         """
         receiver = self._receiver
         self.stats.ticks += 1

@@ -151,23 +151,17 @@ class Reports:
 
     Parameters
     ----------
-    clock_rate : int
-        Timestamp units in a second, of the received and the sent stream.
+    clock_rate : int, timestamp units in a second, of the received and the sent stream
     ssrc : int, of the sent stream
-    cname : str
-        Name of this end (RFC 3550, section 6.5.1).
-    seed : int or None
-        Seed of the intervals; None: unpredictable ones.
-    wall : callable
-        Returns the time of day in s since 1970.
+    cname : str, name of this end (RFC 3550, section 6.5.1)
+    seed : int or None, seed of the intervals; None: unpredictable ones
+    wall : callable, returns the time of day in s since 1970
 
     Attributes
     ----------
     stats : ReportStats, counters
-    peer : Peer or None
-        The last report on the sent stream; None before any.
-    next_s : float
-        When reports are due; infinite before the first packet.
+    peer : Peer or None, the last report on the sent stream; None before any
+    next_s : float, when reports are due; infinite before the first packet
 
     Raises
     ------
@@ -215,8 +209,7 @@ class Reports:
         Parameters
         ----------
         timestamp : int, of the packet after it
-        packets, octets : int
-            Sent so far; octets of payloads.
+        packets, octets : int, sent so far; octets of payloads
         now_s : float, when it was sent
         """
         self._sent = timestamp, now_s

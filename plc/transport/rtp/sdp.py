@@ -26,21 +26,15 @@ class AudioMedia:
     Attributes
     ----------
     endpoint : Endpoint, where it is to be received
-    codec : str
-        One of :data:`~plc.transport.rtp.codecs.CODECS`.
+    codec : str, one of :data:`~plc.transport.rtp.codecs.CODECS`
     payload_type, sample_rate, channels : int, of it
-    packet_ms : float or None
-        Length of a packet, if it is stated.
-    red_payload_type : int or None
-        Payload type of redundancy, if there is some.
-    second : Endpoint or None
-        Where the same packets come by a second path (RFC 7104).
+    packet_ms : float or None, length of a packet, if it is stated
+    red_payload_type : int or None, payload type of redundancy, if there is some
+    second : Endpoint or None, where the same packets come by a second path (RFC 7104)
     beside : tuple of (int, str)
         Other payload types of the same rate and channels, and their codecs.
-    not_played : tuple of str
-        Other codecs, of another rate or channels, and their payload types.
-    is_secure : bool
-        Whether it is said to be SRTP.
+    not_played : tuple of str, other codecs, of another rate or channels, and their payload types
+    is_secure : bool, whether it is said to be SRTP
     content : str
         ``"music"`` or ``"speech"``, where it is said (``a=content``: RFC 4796, whose ``speaker`` is
         speech, and the two words themselves), else ``"auto"``.
