@@ -361,13 +361,15 @@ def _write_sdp(path: Path, media: "Sequence[AudioMedia]") -> None:
 def print_relay(reports: list[dict[str, Any]]) -> None:
     """Print the counters of each stream in a line."""
     for report in reports:
-        relay, jitter = report["relay"], report["jitter_buffer"]
+        relay, jitter, played = report["relay"], report["jitter_buffer"], report["played_s"]
         expected = max(1, jitter["packets_expected"])
         say(
             f"{report['name']} -> {report['to']}: {jitter['packets_received']} packets in, "
             f"{jitter['lost_packets']} lost ({100 * jitter['lost_packets'] / expected:.1f} %), "
             f"{jitter['late_packets']} too late, {jitter['redundant_packets']} recovered; "
-            f"{relay['packets_sent']} out, {relay['late_packets_sent']} late; "
+            f"{relay['packets_sent']} out ({played['received']:.2f} s received, "
+            f"{played['concealed']:.2f} s concealed, {played['after_end']:.2f} s after the last "
+            f"packet in), {relay['late_packets_sent']} late; "
             f"{counted(report['concealment']['concealment_events'], 'burst')} concealed; delay "
             f"{relay['delay_ms']['p50']:.0f} ms (at most {relay['delay_ms']['max']:.0f})"
             f"{left_out(report, relay['refused_datagrams'])}"

@@ -52,6 +52,8 @@ from plc_kernels.receive import entry, layout
 # What arrived between two holes is played if it is this long: the shortest packets in common use.
 _LEAST_MS = 1.0
 
+# Counters of the concealer that leave out what is made after the last packet.
+_ENDING = "concealment_events", "concealed_samples", "silent_concealed_samples"
 # A pause is filled by noise after this long; a packet that refreshes it differs by less than this.
 _PAUSE_S = 0.2
 _REFRESH_DB = 6.0
@@ -348,11 +350,16 @@ class Playout:
         self._heard = self._receiver.played[:-1]
         self._decoded = _Decoded(self.arrivals, self.stats, codec.sample_rate)
         self._concealer = Concealer(**asdict(config.stream))
-        self._receiver.block[layout.LOOKAHEAD] = self._concealer.delay // block
+        self._held_blocks = self._concealer.delay // block
+        self._receiver.block[layout.LOOKAHEAD] = self._held_blocks
         self.conceals = True
         # Blocks as they were received, as many as the concealer holds back, and the one played.
-        self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._concealer.delay // block + 1)
+        self._plain: deque[NDArray[np.float32]] = deque(maxlen=self._held_blocks + 1)
         self._drained_samples = 0
+        self._blocks_after = self._samples_after = 0
+        """Whole blocks, and samples before them, since the last sound that came."""
+        self._up_to_end = (0, 0, 0)
+        """The counters of ``_ENDING`` when that sound was played."""
 
     __reduce_ex__ = not_copied("make another of the same config, which begins anew")
 
@@ -396,13 +403,24 @@ class Playout:
         return played_out or self._drained_samples > limit_s * self.codec.sample_rate
 
     def report(self) -> dict[str, Any]:
-        """Return the counters by name, for reports."""
+        """Return the counters by name, for reports.
+
+        Until a packet comes nobody knows that one is lost: what was made since the last one is no
+        burst, and counted as ``after_end`` alone, among the seconds played.
+        """
         received, malformed = self.received, self.stats.malformed_packets
+        counts, rate = self._counts(), self.codec.sample_rate
+        if self._blocks_after >= self._held_blocks:
+            counts = tuple(map(min, counts, self._up_to_end))
+        played = received.played_samples, counts[1], self.concealment.concealed_samples - counts[1]
         return {
+            "played_s": dict(
+                zip(("received", "concealed", "after_end"), [n / rate for n in played], strict=True)
+            ),
             "jitter_buffer": asdict(received) | {"lost_packets": received.lost_packets},
             "target_delay_ms": 1000.0 * self._receiver.target_s,
             "stretch_ppm": 1e6 * (self._receiver.step - 1.0),
-            "concealment": self.concealment.as_dict(),
+            "concealment": self.concealment.as_dict() | dict(zip(_ENDING, counts, strict=True)),
             "malformed_packets": {reason.name.lower(): n for reason, n in malformed.items()},
             "unknown_packets": self.stats.unknown_packets,
             "undecodable_packets": self.stats.undecodable_packets,
@@ -471,9 +489,25 @@ class Playout:
         else:
             decoded.noise.end()
             self._concealer.push(inbox, inbox, tuple(missing))
+        self._note_end(*(missing[-1] if missing else (self.block, 0)))
         if plain is not None:
             inbox[:] = plain
         receiver.append()
+
+    def _counts(self) -> tuple[int, ...]:
+        return tuple(getattr(self.concealment, name) for name in _ENDING)
+
+    def _note_end(self, start: int, stop: int) -> None:
+        """Take in the last hole of a block; keep the counters where sound ended last."""
+        if (start, stop) == (0, self.block):
+            self._blocks_after += 1
+        else:
+            self._blocks_after = 0
+            self._samples_after = self.block - start if stop == self.block else 0
+        if self._blocks_after == self._held_blocks:
+            events, concealed, silent = self._counts()
+            begun = self._samples_after > 0
+            self._up_to_end = events - begun, concealed - self._samples_after, silent
 
     def _plain_block(self, inbox: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the block to play with its gaps silent; None: it is not there yet."""

@@ -786,6 +786,8 @@ def test_a_relay_says_what_it_could_not_take_and_takes_telephony_at_its_rate(
         out, errors = relay.communicate(timeout=120)
     assert relay.returncode == 0, errors
     assert ": 50 packets in, 0 lost" in out
+    assert "out (0.50 s received, 0.00 s concealed, " in out
+    assert " 0 bursts concealed" in out
     assert "packets left out: 50 of another payload type" in out
     assert soundfile.info(tmp_path / "b.wav").samplerate == 8000
 

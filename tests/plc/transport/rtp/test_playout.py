@@ -104,6 +104,27 @@ def test_what_is_lost_is_concealed_as_it_is_offline(packet: int, model: str) -> 
     np.testing.assert_array_equal(played[begin:], offline[: len(played) - begin])
 
 
+@pytest.mark.parametrize("lookahead", [0, 1, 3])
+@pytest.mark.parametrize("packet", [160, 116])
+def test_what_is_made_behind_the_last_packet_is_no_burst_until_another_comes(
+    lookahead: int, packet: int
+) -> None:
+    codec = L16(RATE, 1)
+    sent = stream(noise(1, packet * 300).reshape(-1, 1), codec, [packet] * 300)
+    came, rest = [*sent[:50], *sent[51:100]], sent[120:]
+    ticks = round(sent[100][0] * RATE / BLOCK) + 40
+    reports = []
+    for each in (came, came + rest):
+        playout = playout_of(codec, BLOCK, FIXED_60, lookahead=lookahead, budget_ms=math.inf)
+        play(playout, each, ticks)
+        reports.append(playout.report())
+    ended, interrupted = (each["concealment"] for each in reports)
+    assert (ended["concealment_events"], ended["concealed_samples"]) == (1, packet)
+    assert reports[0]["played_s"]["after_end"] * RATE > 20 * BLOCK
+    assert (interrupted["concealment_events"], interrupted["concealed_samples"]) == (2, 21 * packet)
+    assert reports[1]["played_s"]["after_end"] == 0
+
+
 @pytest.mark.parametrize("ppm", [-500, 500])
 @pytest.mark.parametrize("mode", [DelayMode.ADAPTIVE, DelayMode.FIXED])
 def test_clocks_that_differ_are_met_without_a_click_or_a_gap(ppm: float, mode: DelayMode) -> None:
