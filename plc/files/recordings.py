@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class InpaintReport:
     clipped_samples : int, of the target
     """
 
+    verb: ClassVar[str] = "filled"
     samples: int
     sample_rate: int
     channels: int

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ _BLOCK_PACKETS = 64
 class ConcealReport:
     """Result of :func:`conceal_file`."""
 
+    verb: ClassVar[str] = "concealed"
     samples: int
     sample_rate: int
     channels: int

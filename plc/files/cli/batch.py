@@ -270,6 +270,7 @@ class Work:
                 tell(report, self, pair)
         if page is not None and done:
             self._show(done, page, overwrite)
+            say(f"listen: {page}", err=as_json or self.to_stdout)
         self.end(len(done))
 
     def end(self, done: int) -> None:
@@ -315,7 +316,8 @@ class Work:
             )
             for pair, report in done
         ]
-        listening.write(page, page_of(repaired, self.refusals), overwrite)
+        text = page_of(repaired, self.refusals, done[0][1].verb)
+        listening.write(page, text, overwrite)
 
 
 @contextmanager

@@ -38,12 +38,15 @@ class Excerpt:
     """Those with holes; none where all have."""
 
 
-def page_of(repaired: Sequence[Repaired], refused: Sequence[tuple[str, str]] = ()) -> str:
+def page_of(
+    repaired: Sequence[Repaired], refused: Sequence[tuple[str, str]] = (), done: str = "filled"
+) -> str:
     """Return a page of recordings, with their longest gaps to hear.
 
     Parameters
     ----------
-    repaired : sequence of Repaired, what was done
+    repaired : sequence of Repaired, the recordings
+    done : str, what was done with gaps: ``"filled"`` or ``"concealed"``
     refused : sequence of (str, str), recordings that failed, and why
 
     Raises
@@ -55,20 +58,22 @@ def page_of(repaired: Sequence[Repaired], refused: Sequence[tuple[str, str]] = (
     clips: list[listening.Clip] = []
     for one in repaired:
         if len(clips) < _EXCERPTS:
-            clips += [_clip(one, excerpt) for excerpt in excerpts_of(one, count)]
+            clips += [_clip(one, excerpt, done) for excerpt in excerpts_of(one, count)]
     gaps = sum(len(one.gaps) for one in repaired)
-    about = f"{counted(len(repaired), 'recording')}, {counted(gaps, 'gap')} filled"
+    about = f"{counted(len(repaired), 'recording')}, {counted(gaps, 'gap')} {done}"
     about += f", {counted(len(refused), 'recording')} failed." if refused else "."
-    if len(clips) < gaps:
-        about += f" To listen to: the {len(clips)} longest."
-    tables = [_gap_table(repaired)]
+    if (heard := sum(_count(clip.lost) for clip in clips)) < gaps:
+        excerpts = counted(len(clips), "excerpt")
+        about += f" To listen to: {excerpts} with {heard} of them, the longest among these."
+    tables = [_gap_table(repaired, done)]
     if any(one.long_gaps for one in repaired):
         tables.append(f"<h2>Long gaps</h2>{_long_gap_table(repaired)}")
     if refused:
         rows = [[(source, None), (reason, None)] for source, reason in refused]
         tables.append(f"<h2>Failed</h2>{listening.table(['recording', 'why'], rows)}")
-    marks = "Red marks are the filled gaps."
-    return listening.page("Repaired", about, "".join(tables), clips, marks)
+    marks = f"Red marks are the {done} gaps."
+    title = "Repaired" if done == "filled" else "Concealed"
+    return listening.page(title, about, "".join(tables), clips, marks)
 
 
 def excerpts_of(one: Repaired, count: int) -> list[Excerpt]:
@@ -116,12 +121,19 @@ def stretches(path: Path, spans: Sequence[tuple[int, int]]) -> list[NDArray[np.f
     return [np.concatenate([empty, *parts]) for parts in found]
 
 
-def _clip(one: Repaired, excerpt: Excerpt) -> listening.Clip:
+def _count(lost: NDArray[np.bool_]) -> int:
+    """Return the number of gaps."""
+    return int(np.count_nonzero(np.diff(lost, prepend=False) & lost))
+
+
+def _clip(one: Repaired, excerpt: Excerpt, done: str) -> listening.Clip:
+    gaps = _count(excerpt.lost)
+    several = f"{gaps} gaps, " if gaps > 1 else ""
     lost_ms = 1000 * np.count_nonzero(excerpt.lost) / one.sample_rate
     first = excerpt.start + int(np.argmax(excerpt.lost))
     return listening.Clip(
         name=one.name,
-        what=f"{place_in_time(first / one.sample_rate)} · {lost_ms:.1f} ms filled"
+        what=f"{place_in_time(first / one.sample_rate)} · {several}{lost_ms:.1f} ms {done}"
         f"{which(excerpt.channels)}{_how(one, excerpt)}",
         sample_rate=one.sample_rate,
         versions=[
@@ -146,7 +158,7 @@ def which(channels: Sequence[int]) -> str:
     return f" · channel{'s' if len(channels) > 1 else ''} {told}" if told else ""
 
 
-def _gap_table(repaired: Iterable[Repaired]) -> str:
+def _gap_table(repaired: Iterable[Repaired], done: str) -> str:
     rows: list[list[tuple[str, float | None]]] = []
     with_kinds = any(one.found for one in repaired)
     for one in repaired:
@@ -161,7 +173,7 @@ def _gap_table(repaired: Iterable[Repaired]) -> str:
         if with_kinds:
             row.append((kinds(one.found), None))
         rows.append(row)
-    headings = ["recording", "gaps", "filled, ms", "longest, ms"]
+    headings = ["recording", "gaps", f"{done}, ms", "longest, ms"]
     return listening.table([*headings, *(["found"] if with_kinds else [])], rows)
 
 

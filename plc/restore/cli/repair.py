@@ -141,6 +141,8 @@ def repair(
     if page is not None:
         listening.write(page, _page(report, repairs), overwrite)
     print_json(report.as_dict()) if as_json else _print(report)
+    if page is not None:
+        say(f"listen: {page}", err=as_json)
     if report.count("failed"):
         raise typer.Exit(REFUSED)
 

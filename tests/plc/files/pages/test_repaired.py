@@ -1,16 +1,20 @@
 """Pages of repairs show the channels that were damaged."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from plc.engine.trace_files import write_trace
 from plc.files.fill.gaps import Hole
 from plc.files.pages import listening
 from plc.files.pages.repaired import excerpts_of, page_of
 from plc.files.recordings import Repaired
+from plc.programs.cli.app import app
 from tests.signals import tones
 
 RATE = 16_000
@@ -60,3 +64,26 @@ def test_where_all_channels_are_damaged_their_mean_is_shown(one: Repaired) -> No
     for holes in ((), (Hole(*HOLE),), (Hole(*HOLE, (0,)), Hole(16_100, 16_200, (1,)))):
         every = Repaired(one.name, one.source, one.target, RATE, one.gaps, holes=holes)
         assert excerpts_of(every, 1)[0].channels == ()
+
+
+def test_words_and_counts_of_a_page_of_concealed_packets_agree(tmp_path: Path) -> None:
+    source, target, page = (tmp_path / name for name in ("a.wav", "b.wav", "c.html"))
+    soundfile.write(source, tones(1, RATE, 20 * RATE), RATE)
+    trace = np.zeros(2000, np.bool_)
+    trace[np.r_[40:46, 60, 70:72, 500, 900:903, 905, 1500, 1990]] = True
+    write_trace(tmp_path / "a.trace", trace)
+    given = source, target, "--trace", tmp_path / "a.trace", "--report", page, "--method", "ar"
+    result = CliRunner().invoke(app, ["conceal", *map(str, given)])
+    assert "concealed 16 of 2000 packets" in result.stdout
+    assert f"listen: {page}" in result.stdout
+    told = page.read_text().replace("\\u00b7", "·")
+    assert "<h1>Concealed</h1>" in told
+    assert "Repaired" not in told
+    assert "filled" not in told
+    assert "1 recording, 8 gaps concealed. To listen to: 2 excerpts with " in told
+    cells = re.findall(r'<td data-value="([\d.]+)">', told)
+    assert [float(cell) for cell in cells] == [8, 160, 60]
+    heard = re.findall(r"· (?:(\d+) gaps, )?([\d.]+) ms concealed", told)
+    count = re.search(r"(\d+) of them, the longest among these", told)
+    assert count is not None
+    assert sum(int(gaps or 1) for gaps, _ in heard) == int(count[1])
