@@ -16,35 +16,23 @@ from plc.errors import ConfigError, ModelError
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Knowledge of a gap beside its samples.
-
-    Attributes
-    ----------
-    received : bool, shape (n,)
-        Which samples of the row are no fills.
-    doubt_db : float
-        By how much the predictors that filled the gap disagree, in dB relative to the fill.
-    speech : float, of :meth:`GapFiller.speech_share`
-    seed : int
-        Of random numbers, where a filler invents: another seed, another fill.
-    """
+    """Knowledge of a gap beside its samples."""
 
     received: NDArray[np.bool_]
+    """Which samples of the row are no fills."""
     doubt_db: float = math.inf
+    """By how much the predictors that filled the gap disagree, in dB relative to the fill."""
     speech: float = 0.0
+    """Of :meth:`GapFiller.speech_share`."""
     seed: int = 0
+    """Of random numbers, where a filler invents: another seed, another fill."""
 
 
 class GapFiller(ABC):
-    """Improves on the fill of a gap, or fills one alone; methods that it leaves out do nothing.
-
-    Attributes
-    ----------
-    any_gap : bool
-        Whether it is asked for every gap, also for those that no interpolation drafts.
-    """
+    """Improves on the fill of a gap, or fills one alone; methods that it leaves out do nothing."""
 
     any_gap: ClassVar[bool] = False
+    """Whether it is asked for every gap, also for those that no interpolation drafts."""
 
     def speech_share(self, listen: Callable[[], float]) -> float:
         """Return how much speech a gap is of, from 0 to 1; 0 where that makes no difference.

@@ -40,11 +40,6 @@ class Baseline:
     sample_rate, packet_samples : int
         Of the signal, and of the packet that is repeated.
 
-    Attributes
-    ----------
-    past_samples : int
-        Samples before a gap that are looked at.
-
     Raises
     ------
     ConfigError
@@ -67,6 +62,7 @@ class Baseline:
         if method not in known:
             raise ConfigError(unknown("method", method, known))
         self.past_samples = known[method]
+        """Samples before a gap that are looked at."""
 
     def go_on(self, before: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
         """Return samples that follow ``before``, (channels, n): float32, (channels, samples)."""

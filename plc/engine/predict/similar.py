@@ -41,19 +41,14 @@ _LEAST_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SimilarPassages:
-    """Passages that resemble a gap's surroundings.
-
-    Attributes
-    ----------
-    begins : int64, shape (passages,)
-        Where each begins, in samples of the signal that was searched.
-    shares : float32, shape (passages,), of each in their sum
-    start : int, where the gap's own surroundings begin
-    """
+    """Passages that resemble a gap's surroundings."""
 
     begins: NDArray[np.int64]
+    """Where each begins, in samples of the signal that was searched."""
     shares: NDArray[np.float32]
+    """Of each in their sum."""
     start: int
+    """Where the gap's own surroundings begin."""
 
     def line(self, signal: NDArray[np.float32], first: int, last: int) -> NDArray[np.float32]:
         """Return the passages' sum for ``signal[first:last]``.

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from plc.engine.predict.similar import MATCH_MS, fast_length
 from plc.files.fill.gaps import Gap, Track, gaps_within
 from plc.files.fill.outline import Outline, Span
-from plc.files.fill.signal_background import speech_around
+from plc.files.fill.spoken_background import is_spoken
 from plc_kernels.signal.edges import EDGE_SAMPLES
 from plc_kernels.signal.fade import crossfade_ramp
 from plc_kernels.spectra.offline import signal_of, spectra_of
@@ -57,10 +57,6 @@ _UNLIKE, _NEAR_MS, _WHOLE_MS = 0.6, 75.0, 100.0
 _PLACES, _APART_MS = 32, 100.0
 # Mean of the likeness of outline and samples below which nothing is copied.
 _LEAST_LIKENESS = 0.2
-# Share of speech from which on a gap's surroundings are no music.
-_SPEECH_FROM = 0.5
-# Channels whose mean has less of their power are in opposite phase: one is heard alone.
-_OPPOSITE = 1e-3
 # Gaps whose places are read together, of which one takes up to 4 MB for each channel at 48 kHz.
 _TOGETHER = 16
 _LITTLE = 1e-12
@@ -72,25 +68,17 @@ Blocks = Callable[[], Iterable[_Rows]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongGap:
-    """A filled gap of more than :data:`LEAST_MS`, and the source of its fill.
-
-    Attributes
-    ----------
-    start, stop : int, the gap, in samples
-    channels : tuple of int
-        From 0 on; all of them have one place.
-    copied_from : int or None
-        Sample of the recording that was copied to the gap's first; None where linear prediction
-        from both sides fades out and in.
-    reason : str
-        Why nothing was copied; ``""`` where something was.
-    """
+    """A filled gap of more than :data:`LEAST_MS`, in samples, and the source of its fill."""
 
     start: int
     stop: int
     channels: tuple[int, ...]
+    """From 0 on; all of them have one place."""
     copied_from: int | None
+    """Sample of the recording that was copied to the gap's first; None where linear prediction from
+    both sides fades out and in."""
     reason: str = ""
+    """Why nothing was copied; ``""`` where something was."""
 
     def how(self, sample_rate: int) -> str:
         """Return how it was filled, as text."""
@@ -106,21 +94,14 @@ class LongGap:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A passage of a recording.
-
-    Attributes
-    ----------
-    begin : int
-        Place of what goes to the gap's first sample.
-    around : float32, shape (channels, n)
-        The passage, and what is beside it.
-    hole : (start, stop)
-        The passage alone, in samples of ``around``.
-    """
+    """A passage of a recording."""
 
     begin: int
+    """Place of what goes to the gap's first sample."""
     around: _Rows
+    """The passage, and what is beside it: shape (channels, n)."""
     hole: Span
+    """The passage alone, in samples of ``around``."""
 
     def put(self, rows: _Rows, gap: Gap, known: Span, sample_rate: int) -> None:
         """Put the passage in the place of a draft.
@@ -167,11 +148,6 @@ class Passages:
         How many better places are passed over.
     content : str
         As for :class:`~plc.StreamConfig`; ``"auto"``: gaps of speech are told by their sides.
-
-    Attributes
-    ----------
-    told : list of LongGap
-        What filled the long gaps so far.
     """
 
     def __init__(
@@ -187,6 +163,7 @@ class Passages:
         self._outline: Outline | None = None
         self._found: dict[Span, Passage | None] = {}
         self.told: list[LongGap] = []
+        """What filled the long gaps so far."""
 
     def fill(
         self,
@@ -232,13 +209,8 @@ class Passages:
             return f"longer than {LONGEST_MS:g} ms"
         if min(gap.start - known[0], known[1] - gap.stop) < self._samples(MATCH_MS) + EDGE_SAMPLES:
             return f"less than {MATCH_MS:g} ms known on a side"
-        if self._content != "auto":
-            return "" if self._content == "music" else self._content
-        heard = rows.mean(axis=0)
-        if np.square(heard).mean() < _OPPOSITE * np.square(rows).mean():
-            heard = rows[0]
-        speech = speech_around(heard, received, gap.span, self._rate)
-        return "speech" if speech >= _SPEECH_FROM else ""
+        spoken = is_spoken(rows, received, gap.span, self._rate, self._content)
+        return "speech" if spoken else ""
 
     def _passage(self, track: Track, start: int, stop: int) -> Passage | None:
         """Return the passage for a gap that may be wider than the track's by a few samples."""

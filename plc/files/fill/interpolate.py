@@ -1,4 +1,10 @@
-"""Interpolate a gap: the samples that the predictors of its surroundings expect."""
+"""Interpolate a gap: the samples that the predictors of its surroundings expect.
+
+References
+----------
+.. [1] A. Janssen, R. Veldhuis, L. Vries, "Adaptive interpolation of discrete-time signals that can
+   be modeled as autoregressive processes", IEEE Trans. ASSP 34 (2), 1986.
+"""
 
 from dataclasses import dataclass
 
@@ -8,8 +14,8 @@ from numpy.typing import NDArray
 from plc.engine.predict.ladder import Rung
 from plc.engine.stream.methods import LADDER_METHODS
 from plc.files.fill.gaps import Gap
-from plc.files.fill.least_squares import solve_gap
 from plc_kernels.signal.ar import fit_burg
+from plc_kernels.signal.toeplitz import solve_toeplitz
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +74,15 @@ def refinable(gap: Gap, before: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Predictor:
-    """A predictor of a gap's surroundings.
-
-    Attributes
-    ----------
-    first, stop : int
-        What it was fitted on: the first sample of a row, and the first behind it.
-    lags : float64, shape (2 * order + 1,)
-        Autocorrelation of its coefficients, the middle at lag 0.
-    loudest : float, largest sample that it may interpolate
-    """
+class Predictor:
+    """A predictor fitted to ``row[first:stop]``, around a gap."""
 
     first: int
     stop: int
     lags: NDArray[np.float64]
+    """Autocorrelation of its coefficients, shape (2 * order + 1,), the middle at lag 0."""
     loudest: float
+    """Largest sample that it may interpolate."""
 
     def fill(self, row: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float64] | None:
         """Interpolate ``row[start:stop]``; None if that fails, or is too near an end."""
@@ -121,9 +120,9 @@ def interpolate(row: NDArray[np.float32], sample_rate: int, gap: Gap, quality: Q
     hole = slice(gap.start, gap.stop)
     for _ in range(quality.rounds):
         draft = row[hole].astype(np.float64)
-        made: list[tuple[_Predictor, NDArray[np.float64]]] = []
+        made: list[tuple[Predictor, NDArray[np.float64]]] = []
         for rung in rungs:
-            predictor = _fitted(row, sample_rate, gap, rung)
+            predictor = fitted(row, sample_rate, gap, rung)
             fill = None if predictor is None else predictor.fill(row, gap.start, gap.stop)
             if predictor is not None and fill is not None:
                 made.append((predictor, fill))
@@ -150,7 +149,7 @@ def _doubt_db(fills: NDArray[np.float64], weights: NDArray[np.float64]) -> float
     return float(10.0 * np.log10(power / float(mean @ mean)))
 
 
-def _fitted(row: NDArray[np.float32], sample_rate: int, gap: Gap, rung: Rung) -> _Predictor | None:
+def fitted(row: NDArray[np.float32], sample_rate: int, gap: Gap, rung: Rung) -> Predictor | None:
     """Fit a predictor to a gap and its surroundings; None if they are too few, or silent."""
     context = round(rung.past_ms * sample_rate / 1000.0)
     first, stop = max(0, gap.start - context), min(gap.end, gap.stop + context)
@@ -161,11 +160,11 @@ def _fitted(row: NDArray[np.float32], sample_rate: int, gap: Gap, rung: Rung) ->
         return None
     loudest = _OVERSHOOT * float(np.abs(line).max())
     predictor = fit_burg(line, order)
-    return _Predictor(first, stop, np.correlate(predictor, predictor, "full"), loudest)
+    return Predictor(first, stop, np.correlate(predictor, predictor, "full"), loudest)
 
 
 def _weights(
-    row: NDArray[np.float32], sample_rate: int, gap: Gap, predictors: list[_Predictor]
+    row: NDArray[np.float32], sample_rate: int, gap: Gap, predictors: list[Predictor]
 ) -> NDArray[np.float64]:
     """Weigh predictors by their errors on known samples beside a gap."""
     length = min(gap.samples, round(_REHEARSED_MS * sample_rate / 1000.0))
@@ -183,3 +182,28 @@ def _weights(
     weights: NDArray[np.float64] = (errors.min() / errors) ** 2.0
     weights /= weights.sum()
     return weights
+
+
+def solve_gap(around: NDArray[np.float64], lags: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the samples of a gap with the least squared prediction error; None if there are none.
+
+    Parameters
+    ----------
+    around : float64, shape (order + n + order,), the gap, and what is known beside it
+    lags : float64, shape (2 * order + 1,)
+        Autocorrelation of a predictor whose first coefficient is 1, the middle at lag 0.
+
+    Notes
+    -----
+    Equations (10)-(12) of [1]_: ``B x = -z``, where ``B[i, j]`` is the autocorrelation at lag
+    ``|i - j|`` and ``z`` what the known samples add. Rounding may leave it without a solution.
+    """
+    order = lags.size // 2
+    length = around.size - 2 * order
+    known = around.copy()
+    known[order : order + length] = 0.0
+    gap = -np.correlate(known, lags, "valid")
+    column = np.zeros(length)
+    column[: order + 1] = lags[order : order + length]
+    solved = solve_toeplitz(column, np.empty((length, length)), np.empty((2, length)), gap)
+    return gap if solved else None

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from plc.engine.predict.ladder import Rung
 from plc.files.fill.gaps import Gap
-from plc.files.fill.interpolate import QUALITIES, Quality, refinable, refines
-from plc_kernels.signal.ar import fit_burg
+from plc.files.fill.interpolate import QUALITIES, Quality, fitted, refinable, refines
 from plc_kernels.signal.toeplitz import solve_toeplitz_at
 
 # Chosen on the validation clips at 44.1 kHz, of 15 ms every second or third sample, two of three,
@@ -37,7 +36,6 @@ _APART_MS, _SYSTEM_SAMPLES = 1.5, 1024
 _TINY_MS = 0.1
 # A longer stretch is several.
 _LONGEST_S = 10.0
-_LEAST_ORDER = 8
 _REHEARSED_MS, _REHEARSED_AT_MS = 10.0, 1.0
 # An error below this share of what was rehearsed is rounding; a fill louder than what is around by
 # more than this went wrong.
@@ -109,33 +107,19 @@ def _fill(
     row: NDArray[np.float32], sample_rate: int, places: NDArray[np.int64], quality: Quality
 ) -> None:
     """Replace the draft at ``places`` by the weighted mean of several interpolations."""
+    stretch = Gap(int(places[0]), int(places[-1]) + 1, row.size)
     for _ in range(quality.rounds + 1):
         made: list[tuple[_Lags, NDArray[np.float64]]] = []
         for rung in _RUNGS:
-            lags = _fitted(row, sample_rate, places, rung)
-            fill = None if lags is None else _solved(row, places, lags)
-            if lags is not None and fill is not None:
-                made.append((lags, fill))
+            predictor = fitted(row, sample_rate, stretch, rung)
+            fill = None if predictor is None else _solved(row, places, predictor.lags)
+            if predictor is not None and fill is not None:
+                made.append((predictor.lags, fill))
                 row[places] = np.mean([fill for _, fill in made], axis=0)
         if not made:
             return
         weights = _weights(row, sample_rate, places, [lags for lags, _ in made])
         row[places] = weights @ np.stack([fill for _, fill in made])
-
-
-def _fitted(
-    row: NDArray[np.float32], sample_rate: int, places: NDArray[np.int64], rung: Rung
-) -> _Lags | None:
-    """Return the autocorrelation of a predictor; None if too little is known, or silent."""
-    context = round(rung.past_ms * sample_rate / 1000.0)
-    first, stop = max(0, int(places[0]) - context), int(places[-1]) + 1 + context
-    line = row[first:stop]
-    order = round(rung.order_ms * sample_rate / 1000.0)
-    order = min(order, int(places[0]), row.size - 1 - int(places[-1]), line.size // 4)
-    if order < _LEAST_ORDER or not line.any():
-        return None
-    predictor = fit_burg(line, order)
-    return np.correlate(predictor, predictor, "full")
 
 
 def _solved(

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from plc.engine.runtime.onnx_network import open_network
 from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
 from plc.files.fill.gap_drafts import Found, TwoSidedDraft
 
+if TYPE_CHECKING:
+    from plc.files.fill.spoken import SpokenGaps
+
 CONTENTS = ("music", "speech")
 LEAST_KNOWN_MS = 30.0
 """On either side of a gap. What lies beyond is predicted where the network wants to see more."""
@@ -34,17 +37,6 @@ _ALONE_MS = 128.0
 
 opened = threading.local()
 """``fillers`` by what they were asked for, in each thread its own."""
-
-
-class Spoken(Protocol):
-    """Filler of gaps of speech: :class:`plc.files.fill.spoken.SpokenGaps`."""
-
-    horizon: int
-
-    def fill(
-        self, row: NDArray[np.float32], start: int, stop: int, end: int
-    ) -> NDArray[np.float32] | None:
-        """Return a fill of ``row[start:stop]``, with ``row[stop:end]`` known; None if it cannot."""
 
 
 class TwoSidedNetwork:
@@ -131,7 +123,7 @@ class TwoSidedNetworks(GapFiller):
     ----------
     manifests : mapping, by content: ``music``, ``speech`` or both
     sample_rate : int, in Hz
-    spoken : Spoken or None
+    spoken : SpokenGaps or None
         What fills the gaps of speech; one that is longer than its horizon, and that no other
         follows soon, gets the mean of it and the model for speech.
 
@@ -145,7 +137,7 @@ class TwoSidedNetworks(GapFiller):
         self,
         manifests: Mapping[str, Manifest],
         sample_rate: int,
-        spoken: Spoken | None = None,
+        spoken: "SpokenGaps | None" = None,
     ) -> None:
         self._rate = sample_rate
         opened = {m.name: TwoSidedNetwork(m, sample_rate) for m in manifests.values()}
@@ -195,7 +187,7 @@ class TwoSidedNetworks(GapFiller):
         row[start:stop] = filled + np.float32(min(say, 1.0)) * (fill - filled)
         return True
 
-    def _both_serve(self, spoken: Spoken, start: int, stop: int, end: int) -> bool:
+    def _both_serve(self, spoken: "SpokenGaps", start: int, stop: int, end: int) -> bool:
         """Return whether a gap is long and no other follows soon."""
         alone = end - stop >= round(_ALONE_MS * self._rate / 1000.0)
         return alone and stop - start > spoken.horizon
@@ -305,7 +297,7 @@ def _of_the_package(sample_rate: int, content: str) -> GapFiller | None:
     if not by_content or find_spec("onnxruntime") is None:
         return None
     try:
-        spoken: Spoken | None = None
+        spoken: SpokenGaps | None = None
         if {"causal", "bridge"} <= of_speech:
             spoken = opener("plc.files.fill.spoken:SpokenGaps")(sample_rate)
         return TwoSidedNetworks(by_content, sample_rate, spoken)

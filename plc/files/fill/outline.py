@@ -43,17 +43,13 @@ class Outline:
         The recording from its beginning. What is not finite counts as unknown.
     holes : sequence of (start, stop)
         What is unknown of it, in samples.
-
-    Attributes
-    ----------
-    hop : int, samples from frame to frame
-    samples : int, length of the recording
     """
 
     def __init__(
         self, sample_rate: int, blocks: Iterable[NDArray[np.float32]], holes: Sequence[Span]
     ) -> None:
         self.hop = round(HOP_MS * sample_rate / 1000.0)
+        """Samples from frame to frame."""
         self._window = round(_WINDOW_MS * sample_rate / 1000.0)
         self._edges = _band_edges(sample_rate, self._window)
         self._holes = np.array(sorted(holes), np.int64).reshape(-1, 2)

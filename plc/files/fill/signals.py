@@ -57,8 +57,8 @@ from plc.engine.stream.samples import Packet, Samples, as_signal
 from plc.engine.stream.warm import warm_up
 from plc.errors import ConfigError, PacketError, check_settings, unknown
 from plc.files.fill import interpolate as between
-from plc.files.fill import signal_background
-from plc.files.fill.copied import Passages
+from plc.files.fill import signal_background, spoken_background
+from plc.files.fill.copied import LEAST_MS, Passages
 from plc.files.fill.damaged_edges import widen
 from plc.files.fill.gaps import (
     Gap,
@@ -127,7 +127,12 @@ class FillSettings:
         refined = between.refines(self.quality, self.method)
         if refined and self.method == "auto" and self.model != "ar":
             return REACH_S
-        return signal_background.LISTEN_S if self.copies else CONTEXT_S
+        return signal_background.LISTEN_S if self.predicts else CONTEXT_S
+
+    @property
+    def predicts(self) -> bool:
+        """Return whether prediction fills long gaps, in speech over the background."""
+        return self.method in ("auto", "ar") and not self.invents
 
     @property
     def invents(self) -> bool:
@@ -137,7 +142,7 @@ class FillSettings:
     @property
     def copies(self) -> bool:
         """Return whether long gaps of music get similar passages of the recording."""
-        wanted = self.method == "auto" and self.model != "ar" and not self.invents
+        wanted = self.predicts and self.method == "auto" and self.model != "ar"
         return wanted and between.refines(self.quality, self.method)
 
     def network(self, sample_rate: int) -> GapFiller | None:
@@ -194,10 +199,11 @@ def inpaint(
     method : str
         ``auto``, ``ar``, ``burg:ORDER_MS/PAST_MS``, ``lpc``, ``pitch``, ``repeat``, ``magnitude``,
         ``zeros``, ``restore`` or ``gacela``. ``auto`` copies the most similar passage of the signal
-        to gaps of 100 to 1500 ms in music, where others fade out and in; but not with quality
-        ``"fast"``. ``lpc`` sees 2048 samples on each side, as in the paper. ``restore`` fills gaps
-        of up to 256 ms as lost frames of a spectrogram, up to 8 kHz; above, and in longer gaps, it
-        is ``ar``. ``gacela`` invents what may have been in a long gap of music, up to 11 kHz.
+        to gaps of 100 to 1500 ms in music, but not with quality ``"fast"``; others fade out and in,
+        those of speech, by ``auto`` and ``ar``, over the noise of both sides. ``lpc`` sees 2048
+        samples on each side, as in the paper. ``restore`` fills gaps of up to 256 ms as lost frames
+        of a spectrogram, up to 8 kHz; above, and in longer gaps, it is ``ar``. ``gacela`` invents
+        what may have been in a long gap of music, up to 11 kHz.
     model : str
         Network that improves on what ``"good"`` and ``"best"`` made, for the method ``auto``: the
         package's (``"auto"``), none (``"ar"``), or a name or path. ``"auto"`` uses none where ONNX
@@ -342,6 +348,10 @@ def fill_gaps(
                 around.copy(rows, gap, received)
             if guides is not None:
                 _guide(rows, config, gap, quality, received, guides)
+            if settings.predicts and gap.samples > LEAST_MS * sample_rate / 1000.0:
+                where = rows, received, gap.span, sample_rate
+                if spoken_background.is_spoken(*where, settings.content):
+                    spoken_background.lay_background(*where)
             _hold(rows, sample_rate, gap, received)
         done += len(group)
         if progress is not None:

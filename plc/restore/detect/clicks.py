@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.files.fill.least_squares import solve_gap
+from plc.files.fill.interpolate import solve_gap
 from plc.restore.detect.findings import Finding, sides_of
 from plc.restore.detect.judge import judge_of
 from plc_kernels.signal.ar import fit_burg

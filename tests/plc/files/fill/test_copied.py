@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from plc import inpaint
 from plc.engine.stream.samples import Packet
 from plc.files.audio import read_audio
-from plc.files.fill import copied
+from plc.files.fill import copied, spoken_background
 from plc.files.fill.copied import LongGap, Passages, best_lag, gather
 from plc.files.fill.gaps import Gap, Hole, Track, tracks_of
 from plc.files.fill.signals import FillSettings
@@ -173,7 +173,7 @@ def test_int16_is_filled_as_float32() -> None:
 
 def test_speech_fades(monkeypatch: pytest.MonkeyPatch) -> None:
     x = music(9)
-    monkeypatch.setattr(copied, "speech_around", lambda row, received, gap, rate: 0.6)
+    monkeypatch.setattr(spoken_background, "speech_around", lambda *around: 0.6)
     made = inpaint(x, [GAP], sample_rate=RATE)
     assert np.array_equal(made, inpaint(x, [GAP], sample_rate=RATE, method="ar"))
     _, told = fill(x, [GAP])

@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 
 from plc.files.fill import interpolate as interpolation
 from plc.files.fill.gaps import Gap
-from plc.files.fill.interpolate import QUALITIES, interpolate
-from plc.files.fill.least_squares import solve_gap
+from plc.files.fill.interpolate import QUALITIES, interpolate, solve_gap
 from plc_kernels.signal.ar import fit_burg
 from tests.examples import examples
 from tests.signals import glide, nmse_db, noise, sine, tones

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from plc import inpaint
 from plc.files.fill.signal_background import Background
+from plc.files.fill.signals import FillKeywords
 from plc_kernels.signal.content import LOGIT, LOUD
 from plc_kernels.signal.noise import FRAME_MS, SUBWINDOW_FRAMES, SUBWINDOWS, frame_samples
 from plc_kernels.stream import background as hears
@@ -267,3 +269,38 @@ def test_what_is_taken_for_speech_is_unsteady() -> None:
         assert background.unsteady or background.content == "music"
         though_slow += background.content == "speech" and background.flux_db < 3.7
     assert though_slow > 0
+
+
+@pytest.mark.parametrize("how", [{}, {"quality": "fast"}, {"method": "ar"}])
+@pytest.mark.parametrize("seconds", [0.8, 1.6])
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_long_gap_of_speech_keeps_the_noise_of_the_recording(
+    how: FillKeywords, seconds: float, alike: bool
+) -> None:
+    samples = 7 * SAMPLE_RATE
+    spoken = syllables(2, samples) * (np.arange(samples) // 4000 % 2).astype(np.float32)
+    # Noise that is less bright than white, of its own in each channel or panned.
+    hiss = np.stack([noise(seed, samples, 1.0) for seed in (3, 3 if alike else 4)], axis=1)
+    hiss[1:] += 0.9 * hiss[:-1]
+    hiss *= 10.0 ** (-55.0 / 20.0) / np.sqrt(np.mean(hiss**2))
+    panned = np.array([1.0, 0.7], np.float32)
+    x = (spoken[:, None] + hiss).astype(np.float32) * panned
+    start, n = 3 * SAMPLE_RATE, round(seconds * SAMPLE_RATE)
+    gap, how = [(start, start + n)], {**how, "content": "speech"}
+    filled = inpaint(x, gap, sample_rate=SAMPLE_RATE, **how)
+    made = np.asarray(filled, np.float32)
+    inside = slice(start + n * 3 // 8, start + n * 5 // 8)
+    for channel in range(2):
+        found = made[inside, channel]
+        wanted = panned[channel] * hiss[:, channel]
+        assert abs(rms_db(found) - rms_db(wanted)) < 3.0
+        assert abs(rms_db(np.diff(found)) - rms_db(np.diff(wanted))) < 3.0, "as bright"
+    if alike:
+        left, right = made[start : start + n].T
+        assert rms_db(0.7 * left - right) < rms_db(right) - 40.0
+    spoken[start : start + n] = 0.0
+    silent, untold = (
+        inpaint(spoken, gap, sample_rate=SAMPLE_RATE, method="ar", content="speech"),
+        inpaint(spoken, gap, sample_rate=SAMPLE_RATE, method="ar", content="music"),
+    )
+    assert np.array_equal(silent, untold), "between words without noise silence stays silence"
