@@ -18,7 +18,6 @@ from plc.engine.models.catalogue import find
 from plc.engine.networks.gap_spectra import GapSpectra
 from plc.engine.predict.sides import bridged_along_the_pitch
 from plc.engine.stream.methods import BASELINES, RECORDING_METHODS
-from plc.engine.stream.warm import warm_up
 from plc.files.audio import AudioReader
 from plc.files.fill.signal_background import Background
 from plc.files.fill.signals import inpaint
@@ -28,7 +27,7 @@ from plc.programs.doctor_networks import examine_networks
 from plc.transport.cards.card_ring import Ring
 from plc.transport.cards.rates import RateConverter
 from plc.transport.rtp.codecs import open_codec
-from plc.transport.rtp.delay import warm_receiver
+from plc.transport.rtp.pieces import warm_up
 from plc_kernels.build.jit import LeanCache
 from plc_kernels.signal.fade import burst_gain
 
@@ -91,7 +90,6 @@ def _use_ends() -> None:
     ring.write(samples)
     ring.give_out(samples, False)
     RateConverter(48_000, 44_100, 2).convert(samples)
-    warm_receiver()
     codec = open_codec("l16", 48_000, 2)
     codec.decode(codec.encode(samples))
     background = Background(1, 16_000, 0)

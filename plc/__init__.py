@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from plc.engine.stream.config import StreamConfig
     from plc.engine.stream.methods import METHODS
     from plc.engine.stream.stats import Stats
-    from plc.engine.stream.warm import warm_up
     from plc.errors import (
         AudioFileError,
         CapacityError,
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from plc.files.whole import conceal
     from plc.restore.detect.findings import Finding
     from plc.restore.detect.search import Detector, detect
-    from plc.transport.rtp.pieces import PlayoutBuffer
+    from plc.transport.rtp.pieces import PlayoutBuffer, warm_up
 
 __version__ = "0.2.0"
 
@@ -91,7 +90,7 @@ _HOMES = {
     "conceal": "plc.files.whole",
     "detect": "plc.restore.detect.search",
     "inpaint": "plc.files.fill.signals",
-    "warm_up": "plc.engine.stream.warm",
+    "warm_up": "plc.transport.rtp.pieces",
 }
 
 

@@ -30,12 +30,8 @@ def lies_compiled(kernel: Any) -> bool:
 class DirectCall:
     """A kernel as Python calls it in each packet: numba looks at the types of arguments no more.
 
-    That takes 0.4 µs of ten arguments. They must be of the types that the kernel was compiled for.
-
-    Attributes
-    ----------
-    run : callable
-        The kernel, from :meth:`settle` on without numba's dispatcher.
+    That takes 0.4 µs of ten arguments. They must be of the types that the kernel was compiled for:
+    ``run`` is the kernel, from :meth:`settle` on without numba's dispatcher.
     """
 
     __slots__ = ("_kernel", "run")

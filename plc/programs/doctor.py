@@ -66,7 +66,7 @@ class Cache:
     """None where numba found no place: every process then compiles anew."""
     writable: bool
     kernels: int
-    """Kernels that a stream may call."""
+    """Kernels that streams, buffers and receivers may call."""
     compiled: int
     """Of these, those whose machine code is in the cache or the package, and up to date."""
     prebuilt: str | None
@@ -227,15 +227,17 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 def _cache() -> Cache:
     """Return the folder of compiled kernels, and their number."""
-    from plc.engine.stream.warm import AUDIO_PATH, cache_folder, compiled
+    from plc.engine.stream.warm import cache_folder, compiled
+    from plc.transport.rtp.pieces import WARM_UPS
     from plc_kernels.build.library import LEVEL
 
     folder = cache_folder()
+    kernels = tuple(kernel for warm in WARM_UPS for kernel in warm.kernels)
     return Cache(
         folder=None if folder is None else str(folder),
         writable=folder is not None and _writable(folder),
-        kernels=len(AUDIO_PATH),
-        compiled=compiled(),
+        kernels=len(kernels),
+        compiled=compiled(kernels),
         prebuilt=LEVEL,
     )
 

@@ -175,7 +175,7 @@ ENGINE: dict[str, dict[str, str]] = {
         "stream.config": "samples_of_packet",
         "stream.methods": "BASELINES FILE_METHODS METHODS",
         "spans": "gaps_of",
-        "stream.warm": "AUDIO_PATH cache_folder compiled warm_up",
+        "stream.warm": "cache_folder compiled",
         "trace_files": "write_trace",
     },
     "restore": {
@@ -193,6 +193,7 @@ ENGINE: dict[str, dict[str, str]] = {
         "stream.concealer": "Concealer",
         "stream.config": "OPEN StreamConfig StreamSettings samples_of_packet",
         "stream.samples": "Bytes INT16 Packet Samples as_signal of_bytes",
+        "stream": "warm",
         "stream.stats": "Stats TimeHistogram percentiles",
     },
 }

@@ -56,9 +56,7 @@ class GapNetwork:
 
     Attributes
     ----------
-    manifest : Manifest, of the model
     report : :class:`~plc.engine.runtime.shared.SessionReport`, where it runs
-    batch : int, the largest one
     on_gpu : bool, whether :meth:`keep_warm` is of use
     last_error : str
         Why the last result that was not usable was not.

@@ -277,13 +277,6 @@ class NetworkWorker:
         Whether :meth:`submit` runs the network: nothing interrupts a slow run. Whatever opening it
         raises is raised here.
     next_result : callable, waits for a result
-
-    Attributes
-    ----------
-    counters : NetworkCounters, what became of submissions
-    last_error : str, why the last failure was one
-    switch : Switch
-        Whether the network is to be used, by what became of submissions.
     """
 
     def __init__(

@@ -450,7 +450,7 @@ class Concealer:
         began = self._clock()
         arrived: Packet | None
         dtype = self._dtype
-        if isinstance(packet, np.ndarray) and packet.dtype is dtype and packet.shape == self._shape:
+        if type(packet) is np.ndarray and packet.dtype is dtype and packet.shape == self._shape:
             arrived = packet  # as the last one
         elif packet is None:
             arrived = None

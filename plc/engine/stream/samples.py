@@ -67,9 +67,7 @@ def as_packet(packet: Packet | Samples | Bytes, config: StreamConfig) -> Packet:
     config : StreamConfig, of the stream
     """
     n, channels = config.packet_samples, config.channels
-    if isinstance(packet, np.ndarray):
-        array = packet
-    elif isinstance(packet, Bytes):
+    if isinstance(packet, Bytes):
         array = of_bytes(packet, channels, "packet")
     else:
         array = as_array(packet, "packet")
@@ -111,7 +109,7 @@ def as_signal(signal: Packet | Samples, *, is_pushed: bool = False) -> Packet:
     is_pushed : bool
         Whether a stream gets it, which tells its scale.
     """
-    array = signal if isinstance(signal, np.ndarray) else as_array(signal, "signal")
+    array = as_array(signal, "signal")
     known = array.dtype in (FLOAT32, INT16)
     if not known or array.ndim not in (1, 2) or not array.size:
         raise PacketError(
@@ -152,15 +150,20 @@ def watch_scale(samples: Packet) -> int:
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
-    """Return an object of another library as an array.
-
-    In the same memory where that is possible.
+    """Return samples as an array, in the same memory where that is possible.
 
     Raises
     ------
     PacketError
-        If it has no array protocol, or its memory cannot be read from here.
+        If it has no array protocol, its memory cannot be read from here, or some of it is masked.
     """
+    if type(values) is np.ndarray:
+        return values
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise PacketError(
+            f"{name} has masked samples, which would be played; give {name}.data, and what is "
+            f"missing as None, by a trace or gaps, or as NaN: {name}.filled(np.nan)"
+        )
     try:
         is_typed = isinstance(values, memoryview) and values.format not in _BYTES
         if is_typed or hasattr(values, "__array__"):
@@ -207,7 +210,7 @@ def as_packets(packets: Packet | Samples, shape: tuple[int, int, int]) -> Packet
         Of numpy, or what has its array protocol or that of DLPack.
     shape : (int, int, int), what it must be
     """
-    array = packets if isinstance(packets, np.ndarray) else as_array(packets, "packets")
+    array = as_array(packets, "packets")
     known = array.dtype in (FLOAT32, INT16)
     if not known or array.shape != shape:
         mended = "" if known else _mended("packets", array.dtype)

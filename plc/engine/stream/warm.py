@@ -1,4 +1,4 @@
-"""Compile and load the kernels of the audio path before any audio."""
+"""Compile and load kernels before any audio."""
 
 import contextlib
 import hashlib
@@ -76,11 +76,10 @@ COMPILING = (
     "plc doctor --warm does it beforehand"
 )
 _PROGRESS = "compiling the kernels: {} of some {} functions done; the last take longest"
-_FUNCTIONS = 240
 LOADING = "loading the kernels, which takes longer than usual: the machine is busy"
 
 
-def compiled(kernels: tuple[Any, ...] = AUDIO_PATH) -> int:
+def compiled(kernels: tuple[Any, ...]) -> int:
     """Return the number of these kernels that lie compiled here."""
     return sum(map(lies_compiled, kernels))
 
@@ -134,11 +133,15 @@ def _run_dropouts() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warmth:
-    """Parts of a warm-up, which a test may hand in."""
+    """Parts of a warm-up, by default of streams."""
 
     kernels: tuple[Any, ...] = AUDIO_PATH
-    compile: tuple[Callable[[], object], ...] = (_run_step, _run_dropouts, run_beside)
-    """Each compiles some of them; the last one what a process beside does as well."""
+    compile: tuple[Callable[[], object], ...] = (_run_step, _run_dropouts)
+    """Each compiles some of them, or loads them."""
+    beside: Callable[[], object] | None = run_beside
+    """Compiles the others, as a process beside does."""
+    functions: int = 240
+    """That numba compiles, about."""
     compiled: Callable[[tuple[Any, ...]], int] = compiled
     start: Callable[[str], "subprocess.Popen[bytes] | None"] = compile_beside
     folder: Callable[[], Path | None] = cache_folder
@@ -153,7 +156,7 @@ class Warmth:
     def is_worth_a_process(self) -> bool:
         """Return whether a process beside saves time: for an empty cache, with two cores."""
         is_cold = self.compiled(self.kernels) == 0 and self.folder() is not None
-        return is_cold and self.cores() > 1 and can_compile_beside()
+        return bool(self.beside) and is_cold and self.cores() > 1 and can_compile_beside()
 
 
 class Progress:
@@ -180,7 +183,7 @@ class Progress:
         if not self._told:
             self._told = True
             return COMPILING
-        return _PROGRESS.format(self._functions, max(self._functions, _FUNCTIONS))
+        return _PROGRESS.format(self._functions, max(self._functions, how.functions))
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -216,16 +219,25 @@ class Progress:
             yield
 
 
+_compiling = threading.RLock()
+
+if hasattr(os, "register_at_fork"):
+    # numba has locks of its own, which a child would find held for ever: a fork waits for them.
+    _free = _compiling.release
+    os.register_at_fork(before=_compiling.acquire, after_in_parent=_free, after_in_child=_free)
+
+
 class WarmUp:
     """A warm-up for any threads: one of them compiles, the others wait."""
 
     def __init__(self, how: Warmth) -> None:
-        self.lock = threading.RLock()
+        self.lock = _compiling
+        self.kernels = how.kernels
         self._how = how
         self._done = False
 
     def __call__(self) -> None:
-        """Compile or load the kernels, unless that is done."""
+        """Compile or load the kernels, unless that is done, and forbid compiling."""
         if self._done:  # without the lock, which a call that was interrupted may have kept
             return
         with self.lock:
@@ -273,32 +285,23 @@ class WarmUp:
             how.start("from plc.engine.stream import warm; warm.run_beside()") if beside else None
         )
         try:
-            for compile_some in how.compile[:-1]:
+            for compile_some in how.compile:
                 compile_some()
             if process is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(how.wait_s)
-            if FUNCTIONS is None:
-                how.compile[-1]()
+            if FUNCTIONS is None and how.beside is not None:
+                how.beside()
         finally:
             if process is not None:
                 process.kill()
                 process.communicate()  # closes the pipe, too
 
 
-_warm_up = WarmUp(Warmth())
-
-if hasattr(os, "register_at_fork"):
-    # numba has locks of its own, which a child would find held for ever: a fork waits for them.
-    _free = _warm_up.lock.release
-    os.register_at_fork(before=_warm_up.lock.acquire, after_in_parent=_free, after_in_child=_free)
+def of(kernels: tuple[Any, ...], run: Callable[[], object], functions: int) -> WarmUp:
+    """Return the warm-up of kernels that ``run`` calls, of which numba makes so many functions."""
+    return WarmUp(Warmth(kernels=kernels, compile=(run,), beside=None, functions=functions))
 
 
-def warm_up() -> None:
-    """Compile or load every kernel of the audio path once, then forbid compiling.
-
-    From then on an unforeseen type raises ``TypeError`` in place of a stall of seconds. A process's
-    first call takes half a second from a warm cache and half a minute from an empty one, for which
-    other processes wait; further calls return at once.
-    """
-    _warm_up()
+warm_up = WarmUp(Warmth())
+"""The warm-up of streams. From an empty cache it takes half a minute, else half a second."""

@@ -4,7 +4,6 @@ How long packets wait is found by :mod:`plc_kernels.receive.delays`, how fast th
 :mod:`plc_kernels.receive.line`.
 """
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from plc.engine.stream import warm
 from plc.errors import ConfigError
-from plc_kernels.build.library import FUNCTIONS
 from plc_kernels.receive import entry, layout
 
 MAX_DELAY_MS = 5000.0
@@ -91,13 +90,8 @@ class Receiver:
 
     Attributes
     ----------
-    block : int64, shape (n,), all of it
-    reals : float64, shape (m,), its numbers that are no integers
-    parts : int64, shape (most, 4), what the block pulled last is made of
-    inbox : float32, shape (block, channels), the block to append, concealed
-    marks : uint8, shape (block,), which of its samples were made up
-    played : float32, shape (channels + 1, block)
-        What is played, below it a row of the marks.
+    block, reals : int64, shape (n,), all of it; float64, shape (m,), its numbers of that type
+    parts, inbox, marks, played : arrays of :mod:`plc_kernels.receive.layout`; played is the outbox
     """
 
     __slots__ = ("block", "inbox", "marks", "parts", "played", "reals")
@@ -170,12 +164,7 @@ class Receiver:
         entry.hurry(self.block)
 
 
-@functools.cache
-def warm_receiver() -> None:
-    """Compile or load every kernel that a receiver calls, and forbid compiling.
-
-    From then on an unforeseen type raises ``TypeError`` in place of a stall.
-    """
+def _run_receiver() -> None:
     settings = {
         **{layout.RATE: 8000, layout.BLOCK_SAMPLES: 160, layout.CHANNELS: 1, layout.ROOM: 16},
         **{layout.NUMBERED: 1, layout.NUMBER_BITS: 16, layout.STAMP_BITS: 32, layout.PATHS: 1},
@@ -193,6 +182,7 @@ def warm_receiver() -> None:
     entry.stands_alone(line, 0, 1)
     entry.leave_out(line, 160)
     entry.rest(line, 160)
-    if FUNCTIONS is None:
-        for kernel in entry.KERNELS:
-            kernel.disable_compile()
+
+
+warm_receiver = warm.of(entry.KERNELS, _run_receiver, functions=50)
+"""The warm-up of receivers."""

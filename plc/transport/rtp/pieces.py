@@ -15,7 +15,6 @@ comes; what it waited is left out again where the sender pauses, or by whole per
 hole with something behind it is lost, and is concealed at its time.
 """
 
-import functools
 import logging
 from dataclasses import dataclass
 from operator import index
@@ -24,12 +23,12 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.stream import warm
 from plc.engine.stream.concealer import Concealer
 from plc.engine.stream.config import OPEN, StreamSettings
 from plc.engine.stream.samples import INT16, Bytes, Packet, Samples, as_signal, of_bytes
 from plc.errors import ConfigError, PacketError, keywords_in_words
-from plc.transport.rtp.delay import MAX_DELAY_MS
-from plc_kernels.build.library import FUNCTIONS
+from plc.transport.rtp.delay import MAX_DELAY_MS, warm_receiver
 from plc_kernels.receive import entry, layout, pieces
 
 MOST_AHEAD_S = 600.0
@@ -138,7 +137,7 @@ class PlayoutBuffer:
         config = self.concealer.config
         self._rate, self._channels = config.sample_rate, config.channels
         self._form = layout.MULAW if encoding == "mulaw" else layout.INT16
-        warm_pieces()
+        _warm_pieces()
         given_s = delay_ms / 1000.0, max_delay_ms / 1000.0, float(most_ahead_s)
         shape = self._rate, self._channels, config.packet_samples, config.lookahead
         self._line = _opened(*shape, *given_s)
@@ -345,9 +344,7 @@ def _opened(*settings: Any) -> NDArray[np.int64]:
     return line
 
 
-@functools.cache
-def warm_pieces() -> None:
-    """Compile or load every kernel that a buffer calls, and forbid compiling."""
+def _run_pieces() -> None:
     line = _opened(8000, 1, 160, 0, 0.02, 0.1, 1.0)
     some = np.zeros(160, np.float32)
     pieces.put(line, some.ctypes.data, layout.FLOAT32, 160, 0, True)
@@ -357,6 +354,19 @@ def warm_pieces() -> None:
     entry.waiting(line)
     pieces.end(line)
     pieces.clear(line)
-    if FUNCTIONS is None:
-        for kernel in pieces.KERNELS:
-            kernel.disable_compile()
+
+
+_warm_pieces = warm.of(pieces.KERNELS, _run_pieces, functions=90)
+WARM_UPS = warm.warm_up, warm_receiver, _warm_pieces
+"""Of all that plays."""
+
+
+def warm_up() -> None:
+    """Compile or load every kernel of streams, buffers and receivers once, then forbid compiling.
+
+    From then on an unforeseen type raises ``TypeError`` in place of a stall of seconds. A process's
+    first call takes a second from a warm cache and a minute from an empty one, for which
+    other processes wait; further calls return at once. What is opened without it warms its own.
+    """
+    for each in WARM_UPS:
+        each()

@@ -11,6 +11,7 @@ from plc import processor_time
 from plc.programs import doctor
 from plc.programs.cli.app import app
 from plc.programs.doctor import FORMATS, NEEDED, OPTIONAL, Health, Ladder, examine, facts
+from plc.transport.rtp.pieces import WARM_UPS
 from tests.installed import needs_numba
 from tests.options import ran
 
@@ -74,6 +75,7 @@ def test_the_cache_is_where_numba_was_told_or_beside_the_kernels(health: Health)
     assert health.cache.writable
     # Constructing a concealer above has compiled some of them.
     assert 0 < health.cache.compiled <= health.cache.kernels
+    assert health.cache.kernels == sum(len(each.kernels) for each in WARM_UPS)
 
 
 def test_a_start_in_a_process_of_its_own_was_timed(health: Health) -> None:

@@ -1,6 +1,7 @@
 """Packets as callers push them: what is refused, and what comes back."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import plc
 from plc import Concealer, PlayoutBuffer
 from plc.engine.stream.config import StreamConfig
 from plc.engine.stream.samples import as_packet, as_signal, check_missing, check_out
@@ -170,6 +172,26 @@ def test_any_array_protocol_is_taken_without_a_copy() -> None:
     assert np.shares_memory(as_packet(tensor, CONFIG), tensor.numpy())
     heard = stream().push(tensor)
     np.testing.assert_array_equal(heard, PACKET)
+
+
+def test_masked_samples_are_not_played() -> None:
+    whole = np.ma.masked_array(np.full((160, 1), 0.1, np.float32), mask=False)
+    masked = np.ma.masked_array(whole.data, mask=np.arange(160)[:, None] < 80)
+    pool, buffer = plc.ConcealerPool(), PlayoutBuffer(16_000, method="ar")
+    ids = pool.open(1, sample_rate=16_000, packet_samples=160, method="ar")
+    stream = Concealer(16_000, packet_samples=160, method="ar")
+    stream.push(whole.data)  # the next one is as the last
+    takers: list[Callable[[Any], object]] = [
+        *(stream.push, buffer.put),
+        lambda packet: pool.push(ids, packet[None], [True]),
+        lambda signal: plc.conceal(signal, [False], sample_rate=16_000, packet_samples=160),
+        lambda signal: plc.inpaint(signal, [(80, 90)], sample_rate=16_000, method="ar"),
+        lambda signal: plc.detect(signal, sample_rate=16_000),
+    ]
+    for take in takers:
+        take(whole)
+        with pytest.raises(PacketError, match=r"masked .* give \w+\.data, .*filled\(np\.nan\)"):
+            take(masked)
 
 
 def test_a_tensor_that_numpy_cannot_read_is_refused_with_what_would_do() -> None:

@@ -15,9 +15,14 @@ import plc_kernels
 from plc import notice
 from plc.engine.stream import warm
 from plc.engine.stream.warm import Progress, Warmth, WarmUp
+from plc.transport.rtp.pieces import WARM_UPS
+from plc_kernels.receive import entry as receive
+from plc_kernels.receive import pieces
 from tests.processes import environment
 
 unliteral = pytest.importorskip("numba.core.types").unliteral
+
+KERNELS = tuple(kernel for each in WARM_UPS for kernel in each.kernels)
 
 # Construct one mono stream and conceal a packet of it; say what was played, how many kernels had
 # a cache, and how many were found in it.
@@ -63,7 +68,7 @@ def clean_environment() -> dict[str, str]:
 
 def how(**given: Any) -> Warmth:
     """Return a warm-up of no kernels."""
-    return Warmth(**({"kernels": (), "compile": (lambda: None,)} | given))
+    return Warmth(**({"kernels": (), "compile": (), "beside": None} | given))
 
 
 def test_a_program_is_told_why_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +93,7 @@ SLOW_START = """
 import logging, time
 from plc import notice
 from plc.engine.stream.warm import Warmth, WarmUp
-slow = dict(kernels=(), compile=(lambda: time.sleep(0.5),), slow_s=0.0)
+slow = dict(kernels=(), compile=(lambda: time.sleep(0.5),), beside=None, slow_s=0.0)
 for setting, compiled in {cases} * 2:
     exec(setting)
     WarmUp(Warmth(compiled=lambda _: compiled, **slow))()
@@ -143,9 +148,12 @@ def test_what_the_process_beside_does_not_compile_this_one_does(program: str) ->
         started.append(subprocess.Popen(command, stdin=subprocess.PIPE))
         return started[-1]
 
-    parts = tuple(lambda name=name: ran.append(name) for name in ("step", "networks"))
+    parts = {
+        "compile": (lambda: ran.append("step"),),
+        "beside": lambda: ran.append("networks"),
+    }
     folder: dict[str, Any] = {"folder": lambda: Path("folder"), "cores": lambda: 2}
-    WarmUp(how(compile=parts, start=start, wait_s=1.0, **folder))()
+    WarmUp(how(**parts, start=start, wait_s=1.0, **folder))()
     assert ran == ["step", "networks"]
     (process,) = started
     assert process.returncode is not None
@@ -225,13 +233,13 @@ def _types(kernel: Any) -> set[tuple[object, ...]]:
 
 
 def test_every_kernel_is_compiled_for_one_set_of_types_and_closed() -> None:
-    warm.warm_up()
-    for kernel in warm.AUDIO_PATH:
+    plc.warm_up()
+    for kernel in KERNELS:
         assert len(_types(kernel)) == 1, kernel.__name__
         assert not kernel._can_compile, kernel.__name__
 
 
-def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
+def test_every_kernel_that_plays_is_warmed() -> None:
     # Those that others call are compiled with them; these are called from Python.
     from plc.engine.ahead import bursts as ahead
     from plc.engine.stream import concealer, concealment, memory, network_choice, outside, stats
@@ -243,6 +251,7 @@ def test_every_kernel_that_a_stream_calls_is_warmed() -> None:
     by_step = used(concealer, memory, stats, ahead, concealment, network_choice, outside)
     assert by_step <= {*warm.AUDIO_PATH}
     assert len(by_step) >= 7
+    assert {*receive.KERNELS, *pieces.KERNELS} <= {*KERNELS}
 
 
 # Costs one compilation of every kernel, some 15 s.
@@ -299,6 +308,7 @@ def test_processes_that_fill_an_empty_cache_at_once_all_conceal(tmp_path: Path) 
 
 def test_a_lock_that_an_interrupted_call_kept_holds_up_nobody_later() -> None:
     once = WarmUp(how())
+    once.lock = threading.RLock()  # that of all is not to be lost
     once()
     holder = threading.Thread(target=once.lock.acquire)  # it is gone, and the lock is held
     holder.start()
