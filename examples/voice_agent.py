@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from plc import PlayoutBuffer, warm_up
+from plc import PlayoutBuffer
 from plc.transport.cards.rates import RateConverter
 from plc.transport.rtp.codecs import open_codec
 
@@ -37,61 +37,66 @@ def speech_at(rate: int) -> NDArray[np.float32]:
     return converted
 
 
-def coded(samples: NDArray[np.float32], encoding: str) -> bytes:
-    """Return the bytes of a piece."""
-    if encoding == "mulaw":
-        return open_codec("pcmu", 8000, 1).encode(samples)
+def of_16_bits(samples: NDArray[np.float32]) -> bytes:
+    """Return samples as bytes of int16."""
     return np.rint(np.clip(samples * 32768, -32768, 32767)).astype("<i2").tobytes()
 
 
-async def speak(socket: ServerConnection, rate: int, encoding: str) -> None:
-    """Send two sentences as such programs do, the second one when it is interrupted."""
-    speech, piece = speech_at(rate), round(PIECE_S * rate)
-    await socket.send(json.dumps({"sample_rate": rate, "encoding": encoding}))
-    sent = 0
+class Server:
+    """A program that speaks: two sentences, the second one when it is interrupted."""
 
-    async def say(samples: NDArray[np.float32], number: int) -> None:
-        nonlocal sent
-        loop = asyncio.get_running_loop()
+    def __init__(self, rate: int, encoding: str) -> None:
+        self.speech, self.piece = speech_at(rate), round(PIECE_S * rate)
+        self.sentences = {1: self.speech, 2: self.speech[: 2 * rate]}
+        self.code = open_codec("pcmu", 8000, 1).encode if encoding == "mulaw" else of_16_bits
+        self.sent = 0
+
+    async def say(self, socket: ServerConnection, number: int) -> None:
+        """Send a sentence in pieces, each when it is spoken; the network stands still twice."""
+        samples, piece, loop = self.sentences[number], self.piece, asyncio.get_running_loop()
         due_s = free_s = loop.time()
         for begin in range(0, len(samples) - piece + 1, piece):
-            due_s, sent = due_s + PIECE_S, sent + 1
-            free_s = max(free_s, due_s + STALLS_S.get(sent, 0.0))  # what waits comes at once then
+            due_s, self.sent = due_s + PIECE_S, self.sent + 1
+            # What waits comes at once then.
+            free_s = max(free_s, due_s + STALLS_S.get(self.sent, 0.0))
             await asyncio.sleep(free_s - loop.time())
             await socket.send(json.dumps({"sentence": number}))
-            await socket.send(coded(samples[begin : begin + piece], encoding))
+            await socket.send(self.code(samples[begin : begin + piece]))
         await socket.send(json.dumps({"ended": number}))
 
-    first = asyncio.create_task(say(speech, 1))
-    async for message in socket:
-        if json.loads(message) == {"interrupt": True}:
-            first.cancel()
-            await say(speech[: 2 * rate], 2)
+    async def answer(self, socket: ServerConnection) -> None:
+        """Speak to a listener."""
+        first = asyncio.create_task(self.say(socket, 1))
+        async for message in socket:
+            if json.loads(message) == {"interrupt": True}:
+                first.cancel()
+                await self.say(socket, 2)
 
 
-async def listen(url: str, target: Path) -> None:
+async def listen(url: str, buffer: PlayoutBuffer, rate: int, target: Path) -> None:
     """Put each piece into a buffer when it comes; take what a sound card would play."""
+    heard, marks = [], []
+    wanted, has_ended = 1, False
+
+    async def play() -> None:
+        nonlocal wanted
+        loop, take = asyncio.get_running_loop(), round(TAKE_S * rate)
+        due_s = loop.time()
+        while not has_ended or buffer.buffered_ms:
+            samples, made_up = buffer.take(take)
+            heard.append(samples)
+            marks.append(made_up)
+            due_s += TAKE_S
+            if wanted == 1 and len(heard) >= INTERRUPTED_S / TAKE_S:
+                wanted = 2
+                # So much of the sentence was heard: what came, less what waits.
+                known_s = buffer.stats.received_samples / rate - buffer.buffered_ms / 1000.0
+                print(f"interrupted after {known_s:.2f} s of it")
+                buffer.clear()  # the listener has begun to speak: be silent
+                await socket.send(json.dumps({"interrupt": True}))
+            await asyncio.sleep(max(due_s - loop.time(), 0.0))
+
     async with connect(url) as socket:
-        settings = json.loads(await socket.recv())
-        buffer = PlayoutBuffer(**settings, content="speech")
-        rate, heard, marks = settings["sample_rate"], [], []
-        wanted = 1
-
-        async def play() -> None:
-            nonlocal wanted
-            loop, take = asyncio.get_running_loop(), round(TAKE_S * rate)
-            due_s = loop.time()
-            while True:
-                samples, made_up = buffer.take(take)
-                heard.append(samples)
-                marks.append(made_up)
-                due_s += TAKE_S
-                if wanted == 1 and len(heard) >= INTERRUPTED_S / TAKE_S:
-                    wanted = 2
-                    buffer.clear()  # the listener has begun to speak: be silent
-                    await socket.send(json.dumps({"interrupt": True}))
-                await asyncio.sleep(max(due_s - loop.time(), 0.0))
-
         playing, sentence = asyncio.create_task(play()), 1
         async for message in socket:
             if isinstance(message, bytes):
@@ -103,8 +108,8 @@ async def listen(url: str, target: Path) -> None:
             if told.get("ended") == wanted == 2:
                 buffer.end()  # nothing is made up behind the last word
                 break
-        await asyncio.sleep(buffer.buffered_ms / 1000.0 + 0.2)
-        playing.cancel()
+        has_ended = True
+        await playing
     soundfile.write(target, np.concatenate(heard), rate, "FLOAT")
     made_up = np.concatenate(marks)
     print(f"{len(made_up) / rate:.2f} s heard, {np.count_nonzero(made_up) / rate:.2f} s made up")
@@ -118,14 +123,12 @@ async def main() -> None:
     parser.add_argument("--rate", type=int, default=16_000, help="of the speech, in Hz")
     parser.add_argument("--encoding", choices=["int16", "mulaw"], default="int16")
     given = parser.parse_args()
-    warm_up()  # before any sound comes
-
-    async def answer(socket: ServerConnection) -> None:
-        await speak(socket, given.rate, given.encoding)
-
-    async with serve(answer, "127.0.0.1", 0) as server:
+    # Before anything is connected: this compiles, once on a machine, and loads the networks.
+    buffer = PlayoutBuffer(given.rate, encoding=given.encoding, content="speech")
+    speaker = Server(given.rate, given.encoding)
+    async with serve(speaker.answer, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        await listen(f"ws://127.0.0.1:{port}", given.target)
+        await listen(f"ws://127.0.0.1:{port}", buffer, given.rate, given.target)
 
 
 if __name__ == "__main__":
