@@ -230,3 +230,21 @@ else:
     leave()
     assert many.push(ids, sound, np.zeros(2, bool)).any()
 """)
+
+
+def test_a_buffer_that_a_thread_was_inside_of_begins_anew_in_the_child() -> None:
+    run_program("""
+from plc import PlayoutBuffer
+buffer = PlayoutBuffer(16_000, method="ar", delay_ms=0.0)
+buffer.put(packet[:, 0])
+leave = stay_inside(buffer)
+child = os.fork()
+if child == 0:
+    assert not buffer.take(480)[0].any()
+    buffer.put(packet[:, 0])
+    assert (buffer.take(480)[0] == packet).all()
+else:
+    wait_for(child)
+    leave()
+    assert (buffer.take(480)[0] == packet).all()
+""")

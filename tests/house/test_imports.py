@@ -189,7 +189,7 @@ ENGINE: dict[str, dict[str, str]] = {
         "runtime": "standing",
         "runtime.priority": "Priority Wish",
         "runtime.standing": "StandingThread",
-        "runtime.threads": "Level aside leave take",
+        "runtime.threads": "Level OneThread aside leave take",
         "stream.concealer": "Concealer",
         "stream.config": "OPEN StreamConfig StreamSettings samples_of_packet",
         "stream.samples": "Bytes INT16 Packet Samples as_signal of_bytes",

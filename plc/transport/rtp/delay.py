@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 
 from plc.engine.stream import warm
-from plc.errors import ConfigError
+from plc.errors import ConfigError, unknown
 from plc_kernels.receive import entry, layout
 
 MAX_DELAY_MS = 5000.0
@@ -53,6 +53,10 @@ class DelayConfig:
 
     def __post_init__(self) -> None:
         """Check that such a delay exists."""
+        if not isinstance(self.mode, DelayMode):
+            raise ConfigError(
+                unknown("mode", self.mode, (f"DelayMode.{each.name}" for each in DelayMode))
+            )
         if not 0.0 <= self.safety <= 1.0:
             raise ConfigError(f"safety is {self.safety:g}; it is 0 (quick) to 1 (safe)")
         if not 0.0 < self.max_delay_ms <= MAX_DELAY_MS:

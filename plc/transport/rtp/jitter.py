@@ -59,8 +59,7 @@ class JitterConfig:
 
     Parameters
     ----------
-    clock_rate : int
-        Timestamp units, that is samples, in a second.
+    clock_rate : int, timestamp units, that is samples, in a second
     block : int, samples pulled at once
     channels : int, of what is played
     delay : DelayConfig, how long packets wait
@@ -288,10 +287,8 @@ class JitterBuffer:
 
         Parameters
         ----------
-        packet : RtpPacket
-            The packet that carries the copy, already accepted.
-        offset : int
-            Samples by which the earlier one's timestamp lies before its own.
+        packet : RtpPacket, the packet that carries the copy, already accepted
+        offset : int, samples by which the earlier one's timestamp lies before its own
         payload_type, payload, samples
             Of the earlier one; or the later one's own payload, which repeats it.
         """

@@ -23,17 +23,24 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.runtime.threads import OneThread
 from plc.engine.stream import warm
 from plc.engine.stream.concealer import Concealer
 from plc.engine.stream.config import OPEN, StreamSettings
 from plc.engine.stream.samples import INT16, Bytes, Packet, Samples, as_signal, of_bytes
-from plc.errors import ConfigError, PacketError, keywords_in_words
+from plc.errors import ConfigError, PacketError, check_settings
 from plc.transport.rtp.delay import MAX_DELAY_MS, warm_receiver
 from plc_kernels.receive import entry, layout, pieces
 
 MOST_AHEAD_S = 600.0
 # Sound came, and none was heard for so long: that is said.
 _SILENT_S = 0.5
+# Of sound that waits, and of a piece that is far from all others.
+_MOST_BYTES = 1e9
+# So many pieces in a row have positions in another unit: that is said.
+_OTHER_UNIT = 25
+_OWN = "packet_ms", "lookahead", "delay_ms", "max_delay_ms", "most_ahead_s", "encoding"
+_SETTINGS = "sample_rate", "channels", *_OWN, *StreamSettings.__annotations__
 # Positions are less than this, so that their sums are numbers of 64 bits.
 _FAR = 2**61
 
@@ -67,8 +74,7 @@ class PlayoutBuffer:
 
     Parameters
     ----------
-    sample_rate : int
-        Of both, in Hz: 8000 to 192000.
+    sample_rate : int, of both, in Hz: 8000 to 192000
     channels : int, 1 to 8
     packet_ms, lookahead
         Of what is concealed at once, as for :class:`~plc.Concealer`; waiting for the far side of a
@@ -79,16 +85,15 @@ class PlayoutBuffer:
         What the delay never exceeds by waiting for late pieces, up to 5000: 0 fixes the delay, and
         late pieces are lost.
     most_ahead_s : float
-        How far ahead of what is played pieces may come, up to 600.
-    encoding : {"int16", "mulaw"}
-        Of bytes, put or taken: 16 bits (little-endian), or G.711.
+        How far ahead of what is played pieces may come, up to 600. Memory for so much, twice, is
+        taken as sound comes: 12 MB for 60 s at 24 kHz, and 1 GB at most.
+    encoding : {"int16", "mulaw"}, of bytes, put or taken: 16 bits (little-endian), or G.711
     **settings
         As for :class:`~plc.Concealer`.
 
     Attributes
     ----------
-    concealer : Concealer
-        What makes up what is missing; its ``stats`` are its counters.
+    concealer : Concealer, what makes up what is missing; its ``stats`` are its counters
 
     Raises
     ------
@@ -97,8 +102,10 @@ class PlayoutBuffer:
 
     Notes
     -----
-    For one thread at a time. Samples whose clock agrees come out bit for bit; a sender's clock that
-    runs faster or slower is followed by at most 0.3 %, so slowly that nobody hears it.
+    For one thread at a time, any one: a call while another is inside ``put``, ``end``, ``clear``,
+    ``take`` or ``take_bytes`` raises :class:`~plc.errors.ConcurrentPushError` and changes nothing.
+    Samples whose clock agrees come out bit for bit; a sender's clock that runs faster or slower is
+    followed by at most 0.3 %, so slowly that nobody hears it.
 
     Examples
     --------
@@ -110,7 +117,6 @@ class PlayoutBuffer:
     ((240, 1), (240,))
     """
 
-    @keywords_in_words
     def __init__(
         self,
         sample_rate: int = 48_000,
@@ -124,6 +130,7 @@ class PlayoutBuffer:
         encoding: Literal["int16", "mulaw"] = "int16",
         **settings: Unpack[StreamSettings],
     ) -> None:
+        check_settings("PlayoutBuffer", settings, _SETTINGS)
         given = {"delay_ms": delay_ms, "max_delay_ms": max_delay_ms, "most_ahead_s": most_ahead_s}
         for name, value in given.items():
             most = MOST_AHEAD_S if name == "most_ahead_s" else MAX_DELAY_MS
@@ -137,6 +144,12 @@ class PlayoutBuffer:
         config = self.concealer.config
         self._rate, self._channels = config.sample_rate, config.channels
         self._form = layout.MULAW if encoding == "mulaw" else layout.INT16
+        most_s = _MOST_BYTES / (8 * config.sample_rate * config.channels)
+        if most_ahead_s > most_s:
+            raise ConfigError(
+                f"most_ahead_s of PlayoutBuffer is {most_ahead_s:g} s, above 1 GB of {channels} "
+                f"channels at {sample_rate} Hz; give 0 to {int(most_s)}"
+            )
         _warm_pieces()
         given_s = delay_ms / 1000.0, max_delay_ms / 1000.0, float(most_ahead_s)
         shape = self._rate, self._channels, config.packet_samples, config.lookahead
@@ -145,6 +158,9 @@ class PlayoutBuffer:
         self._missing = layout.TABLE.view(self._line, layout.MISSING)
         self._half = b""
         """Bytes that are less than a sample of each channel."""
+        self._inside = OneThread("PlayoutBuffer")
+        self._row: tuple[int, int, int, int] | None = (0, 0, 0, 0)
+        """Of the last piece: position, samples, pieces in another unit so far, OUT at the first."""
         self._told = 0
         """The sample of which it was said that none is heard."""
 
@@ -167,7 +183,11 @@ class PlayoutBuffer:
     @property
     def buffered_ms(self) -> float:
         """Duration of the samples that wait to be played."""
-        return 1000.0 * int(entry.waiting(self._line)) / self._rate
+        words = self._line
+        waiting = float(entry.waiting(words))
+        if words[layout.BEGUN]:
+            waiting += float(entry.ready(words)) + int(words[layout.LEFT])
+        return 1000.0 * waiting / self._rate
 
     # ---- pieces in ------------------------------------------------------------------------------
 
@@ -197,25 +217,31 @@ class PlayoutBuffer:
             If it is of another shape or dtype, or ``at`` or ``at_s`` is no time; nothing is taken.
         """
         position = self._position(at, at_s)
-        piece, form = self._as_piece(samples, position is not None)
-        count = piece.size // self._channels
-        if not count:
-            return 0
-        is_placed, address = position is not None, piece.ctypes.data
-        return int(pieces.put(self._line, address, form, count, position or 0, is_placed))
+        with self._inside as lost:
+            self._go_on(lost)
+            piece, form = self._as_piece(samples, position is not None)
+            count = piece.size // self._channels
+            if not count:
+                return 0
+            if position is not None:
+                self._tell_unit(position, count)
+            place = position or 0, position is not None
+            return int(pieces.put(self._line, piece.ctypes.data, form, count, *place))
 
     def end(self) -> None:
         """Say that sound ends with the newest piece: silence follows it, until another comes."""
-        self._half = b""
-        pieces.end(self._line)
+        with self._inside:
+            self._half = b""
+            pieces.end(self._line)
 
     def clear(self) -> None:
         """Drop all waiting samples, faded out in 5 ms; play the next piece at once, anywhere.
 
         Where ``max_delay_ms`` fixes the delay, the next piece has it, too.
         """
-        self._half = b""
-        pieces.clear(self._line)
+        with self._inside:
+            self._half = b""
+            pieces.clear(self._line)
 
     def _position(self, at: int | None, at_s: float | None) -> int | None:
         if at is not None and at_s is not None:
@@ -280,24 +306,31 @@ class PlayoutBuffer:
         played = np.zeros((count, self._channels), np.float32)
         return played, self._take(played, layout.FLOAT32)
 
-    def take_bytes(self, samples: int) -> bytes:
-        """Return the next samples to play as bytes of ``encoding``, made up ones among them."""
+    def take_bytes(self, samples: int) -> tuple[bytes, NDArray[np.bool_]]:
+        """Return the next samples as :meth:`take` does, but as bytes of ``encoding``."""
         kind = np.dtype(np.uint8 if self._form == layout.MULAW else np.int16)
         played = np.zeros((_counted(samples), self._channels), kind)
-        self._take(played, self._form)
-        return played.tobytes()
+        made_up = self._take(played, self._form)
+        return played.tobytes(), made_up
 
     def _take(self, played: NDArray[Any], form: int) -> NDArray[np.bool_]:
         """Write the next samples; return which of them were made up."""
         marks = np.zeros(len(played), np.uint8)
         done = 0
-        while True:
-            to = played.ctypes.data + done * played.itemsize * self._channels
-            left = len(played) - done
-            done += int(pieces.give(self._line, to, form, marks.ctypes.data + done, left))
-            if done == len(played):
-                return marks.view(np.bool_)
-            self._play()
+        with self._inside as lost:
+            self._go_on(lost)
+            while True:
+                to = played.ctypes.data + done * played.itemsize * self._channels
+                left = len(played) - done
+                done += int(pieces.give(self._line, to, form, marks.ctypes.data + done, left))
+                if done == len(played):
+                    return marks.view(np.bool_)
+                self._play()
+
+    def _go_on(self, lost: bool) -> None:
+        """Begin anew in a fork whose parent's thread was inside."""
+        if lost:
+            entry.forget(self._line)
 
     def _play(self) -> None:
         """Conceal and play the next block."""
@@ -321,6 +354,27 @@ class PlayoutBuffer:
                 "of what is played; give at= as the sender counts, or none",
                 silent_s,
                 self.buffered_ms / 1000.0,
+            )
+
+    def _tell_unit(self, at: int, samples: int) -> None:
+        """Say once that positions advance by far less than samples come, or by far more.
+
+        By more: though sound comes as fast as it is played, so that none of it is lost.
+        """
+        if self._row is None:
+            return
+        before, count, row, since = self._row
+        step, out = at - before, int(self._line[layout.OUT])
+        row = row + 1 if 0 < 4 * step <= count or 0 < 2 * count <= step else 0
+        since = since if row else out
+        self._row = at, samples, row, since
+        if row == _OTHER_UNIT and (step < count or 4 * row * count >= 3 * (out - since)):
+            self._row = None
+            _log.warning(
+                "PlayoutBuffer: positions advance by %d for %d samples; give at= in samples of "
+                "each channel, or at_s= in seconds",
+                step,
+                count,
             )
 
 

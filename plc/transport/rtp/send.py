@@ -42,8 +42,7 @@ class RtpSender:
     blocks : iterable of float32, shape (n, channels), one a packet
     packetizer : Packetizer, makes packets of them
     to : Endpoint, where they go
-    second : Endpoint, optional
-        Where each packet goes, too: a second path (SMPTE ST 2022-7).
+    second : Endpoint, optional, where each packet goes, too: a second path (SMPTE ST 2022-7)
     dscp : int, optional, what packets are marked with
     key : SrtpKey, optional, what packets are sealed with (SRTP)
     """
@@ -163,21 +162,16 @@ def open_sender(
 
     Parameters
     ----------
-    path : str or Path
-        Audio file; the codec must take its rate and channels.
+    path : str or Path, audio file; the codec must take its rate and channels
     to : Endpoint, where it goes
-    codec : str
-        One of :data:`~plc.transport.rtp.codecs.CODECS`.
-    packet_ms : float or str
-        Length of a packet; or its samples, as ``"352smp"``.
-    bit_rate : int
-        Of Opus, in bit/s; 0: 64000 for each channel, 24000 with an expected loss.
+    codec : str, one of :data:`~plc.transport.rtp.codecs.CODECS`
+    packet_ms : float or str, length of a packet; or its samples, as ``"352smp"``
+    bit_rate : int, of Opus, in bit/s; 0: 64000 for each channel, 24000 with an expected loss
     expected_loss : float
         Of Opus, share of packets: above 0 packets repeat those before them (in-band FEC).
     redundancy, second, dscp, key
         As for :class:`~plc.transport.rtp.packetizer.Packetizer` and :class:`RtpSender`.
-    loop : bool
-        Begin again at its end, for ever.
+    loop : bool, begin again at its end, for ever
     seed : int or None
         Of the numbers that the stream begins with; None: unpredictable ones, as RFC 3550 asks.
 
@@ -255,8 +249,7 @@ def blocks_of(path: str | Path, block: int, loop: bool = False) -> Iterator[NDAr
     ----------
     path : str or Path, audio file
     block : int, samples of each block
-    loop : bool
-        Begin again at its end, for ever.
+    loop : bool, begin again at its end, for ever
     """
     while True:
         with AudioReader(path) as reader:

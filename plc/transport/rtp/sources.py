@@ -94,8 +94,7 @@ class Sources:
 
     Attributes
     ----------
-    known : int or None
-        SSRC of the source that is played; None before any was believed.
+    known : int or None, SSRC of the source that is played; None before any was believed
     foreign_packets, changes : int
         Packets of other sources, or strays, that were not believed; sources and restarts that were,
         but for the first.

@@ -214,8 +214,7 @@ class SrtpSender:
 
     Attributes
     ----------
-    failed : int
-        Packets that could not be sealed, as they were too long; none leaves unsealed.
+    failed : int, packets that could not be sealed, as they were too long; none leaves unsealed
 
     Raises
     ------
@@ -292,8 +291,7 @@ def check_sealable(
 
     Parameters
     ----------
-    codec : str
-        One of :data:`~plc.transport.rtp.codecs.CODECS`; of Opus any packet can be sealed.
+    codec : str, one of :data:`~plc.transport.rtp.codecs.CODECS`; of Opus any packet can be sealed
     sample_rate, channels : int, of it
     block : int, samples of a packet
     copies : int, earlier payloads that each packet repeats

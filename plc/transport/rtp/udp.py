@@ -99,10 +99,8 @@ class Endpoint:
 
     Parameters
     ----------
-    host : str
-        Its name or address; to listen, that of a multicast group is joined.
-    port : int
-        0: any that is free.
+    host : str, its name or address; to listen, that of a multicast group is joined
+    port : int, 0: any that is free
     interface : str, optional
         Of a multicast group: the network card, by its name or, with IPv4, its address.
     """
@@ -188,8 +186,7 @@ class UdpPort:
 
     Parameters
     ----------
-    endpoint : Endpoint
-        Where to listen; port 0 takes any.
+    endpoint : Endpoint, where to listen; port 0 takes any
     shared : bool
         Whether other processes of this user may listen there, too (SO_REUSEPORT): the kernel gives
         all datagrams of a sender's address and port to one of them.

@@ -95,6 +95,8 @@ def test_before_anything_is_known_a_guess_is_aimed_for() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         DelayConfig(**settings)  # type: ignore[arg-type]  # one of several floats
+    with pytest.raises(ConfigError, match=r"mode is .fixed.; known: .*DelayMode\.FIXED"):
+        DelayConfig(mode="fixed")  # type: ignore[arg-type]  # what is wrong
 
 
 # ---- the speed ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Pieces of sound with a time, as programs send them: stalls, holes, pauses, doubles, clocks."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc import PlayoutBuffer
-from plc.errors import ConfigError, PacketError
+from plc.errors import ConcurrentPushError, ConfigError, PacketError
 from plc.transport.rtp.codecs import G711
 from tests.examples import examples
 from tests.plc.transport.streams import Incoming
@@ -205,6 +206,7 @@ def test_what_no_recorder_wrote_is_as_if_it_had_not_come() -> None:
 
 
 def test_bytes_and_integers_are_taken_and_what_is_none_is_refused() -> None:
+    huge: dict[str, Any] = {"sample_rate": 192_000, "channels": 8}
     buffer = PlayoutBuffer(16_000, 2, delay_ms=0.0, method="ar")
     words = np.arange(640, dtype=np.int16).reshape(320, 2)
     assert buffer.put(words.astype("<i2").tobytes(), at=5) == 320
@@ -226,8 +228,16 @@ def test_bytes_and_integers_are_taken_and_what_is_none_is_refused() -> None:
         PlayoutBuffer(delay_ms=-1.0)
     with pytest.raises(ConfigError, match="most_ahead_s of PlayoutBuffer is nan"):
         PlayoutBuffer(most_ahead_s=math.nan)
-    with pytest.raises(ConfigError, match="encoding of PlayoutBuffer is 'alaw'; give int16 or"):
-        PlayoutBuffer(encoding="alaw")  # type: ignore[arg-type]  # what is wrong
+    refused: list[tuple[str, dict[str, Any]]] = [
+        ("encoding of PlayoutBuffer is 'alaw'; give int16 or", {"encoding": "alaw"}),
+        ("PlayoutBuffer: packet_samples is unknown; .*'packet_ms'", {"packet_samples": 5}),
+        ("PlayoutBuffer: foo is unknown; known: sample_rate, .*, delay_ms, ", {"foo": 5}),
+        ("of PlayoutBuffer is 600 s, .* give 0 to 81$", dict(**huge, most_ahead_s=600.0)),
+    ]
+    for said, settings in refused:
+        with pytest.raises(ConfigError, match=said):
+            PlayoutBuffer(**settings)
+    assert PlayoutBuffer(**huge, method="ar")._line.nbytes <= 1e9
 
 
 def test_what_is_too_far_ahead_is_left_out() -> None:
@@ -685,6 +695,66 @@ def test_what_waits_is_dropped_and_the_next_is_heard_at_once() -> None:
     assert int(np.flatnonzero(np.abs(heard) > 1e-3)[0]) <= 2 * 240
 
 
+def test_a_call_in_the_midst_of_another_is_refused_and_changes_nothing() -> None:
+    buffers, signal, heard = [opened(), opened()], sound(1.0), []
+    disturbed = buffers[1]
+    calls: list[Callable[[], object]] = [
+        *(lambda: disturbed.put(signal), lambda: disturbed.put(b"x"), disturbed.end),
+        *(disturbed.clear, lambda: disturbed.take(480), lambda: disturbed.take_bytes(480)),
+    ]
+    for buffer in buffers:
+        buffer.put(signal)
+        buffer.take(480)
+    disturbed._inside.enter()
+    for call in calls:
+        with pytest.raises(ConcurrentPushError, match="this PlayoutBuffer, which serves one"):
+            call()
+    disturbed._inside.leave()
+    for buffer in buffers:
+        buffer.put(signal)
+        heard.append(buffer.take(RATE)[0])
+    np.testing.assert_array_equal(heard[0], heard[1])
+
+
+@pytest.mark.parametrize(
+    ("step", "take", "is_said"),
+    [
+        *((20, PIECE, True), (20_000, PIECE, True), (2 * PIECE, PIECE, True), (2 * PIECE, 0, True)),
+        *((PIECE, PIECE, False), (PIECE // 2, PIECE, False), (-20, PIECE, False)),
+        (8 * PIECE, 8 * PIECE, False),  # a sender that pauses
+    ],
+)
+def test_positions_in_another_unit_are_told_once(
+    step: int, take: int, is_said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    buffer, piece = opened(), sound(0.02)
+    for k in range(100):
+        buffer.put(piece, at=FIRST + step * k)
+        buffer.take(take)
+    said = f"positions advance by {step} for {PIECE} samples; give at= in samples of each channel"
+    assert sum(said in each for each in caplog.messages) == is_said
+    assert sum("positions advance" in each for each in caplog.messages) == is_said
+
+
+@pytest.mark.parametrize(("jitter_s", "stall_s"), [(0.0, 0.0), (0.0, 0.3), (0.06, 0.0)])
+def test_what_came_less_what_waits_was_heard(jitter_s: float, stall_s: float) -> None:
+    signal = noise(3, 4 * RATE).astype(np.float32)  # of which each part is found
+    pieces, rng, free_s = sent(signal), np.random.default_rng(7), 0.0
+    for each in pieces:  # in order, as a socket gives them
+        free_s = max(free_s, 1.0 + stall_s if each.at_s >= 1.0 else 0.0)
+        each.at_s = free_s = max(free_s, each.at_s + rng.uniform(0.0, jitter_s))
+    found = 0
+    for seconds in np.arange(0.3, 3.5, 0.1):
+        buffer, heard, made_up = play(pieces, seconds)
+        if made_up[-RATE // 20 :].any():
+            continue
+        known = buffer.stats.received_samples - round(buffer.buffered_ms * RATE / 1000)
+        score = np.correlate(signal, heard[-RATE // 50 :])
+        assert abs(known - int(np.argmax(score)) - RATE // 50) <= 0.002 * RATE
+        found += 1
+    assert found >= 25
+
+
 def test_bytes_may_be_cut_anywhere_and_be_of_mu_law() -> None:
     words = np.round(12_000 * sound(0.5)).astype("<i2")
     law = G711("pcmu", RATE, 1)
@@ -696,7 +766,8 @@ def test_bytes_may_be_cut_anywhere_and_be_of_mu_law() -> None:
             data = law.encode((words / 32768.0).astype(np.float32)[:, np.newaxis])
         for at in range(0, len(data), 333):
             buffer.put(data[at : at + 333])
-        taken = buffer.take_bytes(len(words))
+        taken, made_up = buffer.take_bytes(len(words))
+        assert not made_up.any()
         if is_law:  # it has two codes of 0
             np.testing.assert_array_equal(law.decode(taken), law.decode(data))
         else:
