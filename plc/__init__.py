@@ -8,8 +8,8 @@ One stream, packet by packet::
     for packet in stream:  # None where one was lost
         play(concealer.push(packet))
 
-Whole arrays: :func:`conceal` with a trace of losses, :func:`inpaint` with gaps, :func:`detect` to
-find them.
+Many streams: :class:`ConcealerPool`; pieces that come unevenly: :class:`PlayoutBuffer`; whole
+arrays: :func:`conceal` with losses, :func:`inpaint` with gaps, :func:`detect` to find them.
 """
 
 from importlib import import_module

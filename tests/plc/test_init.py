@@ -31,6 +31,14 @@ def test_every_public_name_is_there_and_has_a_home() -> None:
     assert dir(plc) == sorted([*plc.__all__, "__version__"])
 
 
+def test_help_begins_with_what_conceals() -> None:
+    about = str(plc.__doc__)
+    for name in (*("Concealer", "ConcealerPool", "PlayoutBuffer"), "conceal", "inpaint", "detect"):
+        assert re.search(rf"\b{name}\b", about), name
+    described = plc.Concealer(16_000, method="ar").describe()
+    assert repr(described).splitlines()[:2] == ["{'sample_rate': 16000,", " 'channels': 1,"]
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'conseal'"):
         plc.conseal  # noqa: B018

@@ -152,8 +152,7 @@ class BurstsAhead:
         Of the stream, whose method prepares (:data:`~plc_kernels.stream.preparation.SHARING`).
     pace : PreparationPace, how much is prepared
     counters : PreparationCounters, where concealments are counted
-    most_ms : float
-        Time that a preparation may take; ``inf``: as much as it takes.
+    most_ms : float, time that a preparation may take; ``inf``: as much as it takes
     answer : callable or None
         Has the stream's networks answer outside the step; None: they run in it.
     prepare : callable, makes a burst

@@ -63,11 +63,9 @@ class PreparationPace:
 
     Parameters
     ----------
-    bounded : bool
-        Whether there are steps and pauses at all.
+    bounded : bool, whether there are steps and pauses at all
     packet_ms : float, a packet's duration
-    top_ms : float
-        Time for prediction at the first step below the top, before it is made less.
+    top_ms : float, time for prediction at the first step below the top, before it is made less
 
     Attributes
     ----------

@@ -72,15 +72,13 @@ class EngineCache:
 
     Parameters
     ----------
-    root : Path
-        Folder of all engines; made if need be.
+    root : Path, folder of all engines; made if need be
     identity : mapping, everything that an engine depends on
 
     Attributes
     ----------
     folder : Path, where engines are kept
-    kept : bool
-        Whether they outlive this process; if not, ``reason`` says why.
+    kept : bool, whether they outlive this process; if not, ``reason`` says why
     """
 
     def __init__(self, root: Path, identity: Mapping[str, str]) -> None:

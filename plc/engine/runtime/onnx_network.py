@@ -58,8 +58,7 @@ class GapNetwork:
     ----------
     report : :class:`~plc.engine.runtime.shared.SessionReport`, where it runs
     on_gpu : bool, whether :meth:`keep_warm` is of use
-    last_error : str
-        Why the last result that was not usable was not.
+    last_error : str, why the last result that was not usable was not
     """
 
     def __init__(self, manifest: Manifest, session: BoundSession) -> None:
@@ -80,8 +79,7 @@ class GapNetwork:
         ----------
         spectra : float32, shape (batch, drafts, 2, bins, frames)
             Real and imaginary part of every draft's STFT.
-        lost : float32, shape (batch, frames)
-            Share of each frame's samples that lies in the gap.
+        lost : float32, shape (batch, frames), share of each frame's samples that lies in the gap
         out : float32, shape (batch, 2, bins, filled frames), written, STFT of the fill
 
         Raises

@@ -532,16 +532,12 @@ class StreamContext:
     ----------
     sample_rate, channels, packet_samples
         The format, in Hz and samples.
-    limit_ms : float
-        Time that the first concealment of a burst may take.
-    reach : int
-        In samples, a limit of both: the longest bridge, and what is known after it.
+    limit_ms : float, time that the first concealment of a burst may take
+    reach : int, in samples, a limit of both: the longest bridge, and what is known after it
     clock : callable, returns seconds
-    provider : str
-        What the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``.
+    provider : str, what the networks run on: ``"auto"``, ``"tensorrt"``, ``"cuda"`` or ``"cpu"``
     counters : NetworkCounters, where runs are counted
-    many : bool
-        Whether many streams share the networks, in a thread whatever the limit.
+    many : bool, whether many streams share the networks, in a thread whatever the limit
     next_result : callable, waits for an answer
     """
 

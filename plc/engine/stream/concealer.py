@@ -56,7 +56,7 @@ from plc.engine.stream.samples import (
     mask_of,
     watch_scale,
 )
-from plc.engine.stream.stats import Stats, in_words
+from plc.engine.stream.stats import Description, Stats, in_words
 from plc.engine.stream.warm import warm_up
 from plc.errors import ConcurrentPushError, check_settings
 from plc_kernels.stream import layout
@@ -262,19 +262,17 @@ class Concealer:
         self._next_lost = False
 
     def describe(self) -> dict[str, Any]:
-        """Return the running format, methods and rungs with their measured cost."""
+        """Return the format, methods and rungs with their cost, printed on several lines."""
         prepared = {} if self._ahead is None else {"prepared": self._ahead.describe()}
-        return {
-            "sample_rate": self.config.sample_rate,
-            "channels": self.config.channels,
-            "packet_samples": self.config.packet_samples,
-            "lookahead": self.config.lookahead,
-            "delay_ms": self.config.lookahead * self.config.packet_ms,
-            "budget_ms": self._limit_ms,
-            "method": self.config.method,
+        named = ("sample_rate", "channels", "packet_samples", "lookahead")
+        return Description(
+            {name: getattr(self.config, name) for name in named},
+            delay_ms=self.config.lookahead * self.config.packet_ms,
+            budget_ms=self._limit_ms,
+            method=self.config.method,
             **self._method.describe(),
             **prepared,
-        }
+        )
 
     def close(self) -> None:
         """Prepare nothing more, and end threads of networks; a burst now gets the draft."""

@@ -24,20 +24,15 @@ class StreamMemory:
     ----------
     config : StreamConfig, of the stream
     method : StepPrediction, what conceals
-    memory : int64, shape (n,), or None
-        Where the block is to be; None: in memory of its own.
-    seed : int or None
-        Of the comfort noise; None: that of ``config``.
+    memory : int64, shape (n,), or None, where the block is to be; None: in memory of its own
+    seed : int or None, of the comfort noise; None: that of ``config``
 
     Attributes
     ----------
-    block : int64, shape (n,)
-        All of it; the words are named in :mod:`plc_kernels.stream.layout`.
+    block : int64, shape (n,), all of it; the words are named in :mod:`plc_kernels.stream.layout`
     numbers : float64, shape (REAL_WORDS,), the numbers among the words
-    model : int
-        Address of its networks' blocks; 0: it has none.
-    inbox : int
-        Address of the packet that goes in and of the one that comes out.
+    model : int, address of its networks' blocks; 0: it has none
+    inbox : int, address of the packet that goes in and of the one that comes out
     rungs : tuple of str, names by which concealed samples are counted
     """
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pprint
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Self
@@ -109,6 +110,14 @@ class TimeHistogram:
         """Drop all durations."""
         self._bins.fill(0)
         self.max_ms = 0.0
+
+
+class Description(dict[str, Any]):
+    """Items that are printed on several lines."""
+
+    def __repr__(self) -> str:
+        """Return the items in their order."""
+        return pprint.pformat(dict(self), width=120, sort_dicts=False)
 
 
 class _Counter:
