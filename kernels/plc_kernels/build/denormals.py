@@ -68,8 +68,6 @@ def outside(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
 
 @intrinsic
 def _read_control(typing_context: Any) -> Any:
-    """Return the floating-point control register as int64."""
-
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if _elsewhere:
             return outside(builder, READ, ir.IntType(64), [])
@@ -87,8 +85,6 @@ def _read_control(typing_context: Any) -> Any:
 
 @intrinsic
 def _write_control(typing_context: Any, value: Any) -> Any:
-    """Set the floating-point control register from an int64."""
-
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if _elsewhere:
             outside(builder, WRITE, ir.VoidType(), [arguments[0]])
@@ -106,8 +102,6 @@ def _write_control(typing_context: Any, value: Any) -> Any:
 
 @intrinsic
 def _flushing_bits(typing_context: Any) -> Any:
-    """Return the register's bits that flush denormals, as int64."""
-
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return ir.Constant(ir.IntType(64), _BITS[_kind])
 

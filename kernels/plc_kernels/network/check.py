@@ -55,7 +55,6 @@ def is_sound(plan: NDArray[np.int64], weights: int) -> bool:
 
 @part
 def _are_sizes(plan: NDArray[np.int64]) -> bool:
-    """Return whether sizes and the first views are some that the kernels take."""
     drafts, bins, frames = plan[at.DRAFTS], plan[at.BINS], plan[at.FRAMES]
     if not (1 <= drafts <= at.MOST and 1 <= bins <= at.MOST and frames <= _MOST_FRAMES):
         return False

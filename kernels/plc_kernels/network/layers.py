@@ -126,14 +126,12 @@ def _run(plan: Plan, weights: Reals, by_bin: Reals, lost: Reals, work: Reals, ou
 
 @rounded_part
 def _all(work: Reals, view: RowView) -> Reals:
-    """Return rows that lie side by side."""
     numbers: Reals = row(work, view.place, view.rows * view.bins * view.channels)
     return numbers
 
 
 @rounded_part
 def _row_of(work: Reals, view: RowView, number: int) -> Reals:
-    """Return a row."""
     numbers: Reals = row(work, view.place + number * view.step, view.bins * view.channels)
     return numbers
 
@@ -156,7 +154,6 @@ def turn(columns: int, x: Reals, out: Reals) -> None:
 
 @rounded_part
 def _clear(x: Reals) -> None:
-    """Write zeros."""
     for k in range(x.size):
         x[k] = _ZERO
 
@@ -398,7 +395,6 @@ def _add_silence(powers: Reals) -> None:
 
 @rounded_part
 def _add_up(bands: int, x: Reals, out: Reals) -> None:
-    """Add neighbours up; ``out`` may be the beginning of ``x``."""
     if bands == 1:
         return
     for j in range(out.size):

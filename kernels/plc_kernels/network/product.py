@@ -39,8 +39,6 @@ Steps = NDArray[np.int16]
 
 
 def _part_of(item_type: Any) -> Any:
-    """Return the function that gives a part of an array, as an array of a type."""
-
     def make(_context: Any, array: Any, at: Any, count: Any) -> Any:
         made_type = types.Array(item_type, 1, "C")
 
@@ -166,7 +164,6 @@ def _tile(rows: int, panels: int) -> Any:
 
 
 def _for_pages() -> bool:
-    """Return whether code is made for WebAssembly."""
     kind, elsewhere = denormals.generated_for()
     return bool(elsewhere and kind != "arm")
 

@@ -19,7 +19,7 @@ from plc_kernels.signal.history import copy, newest
 
 STEPS = 16
 """Of 5 ms, that are looked back."""
-FEATURES = 3 * STEPS + 3
+FEATURES = 3 * STEPS + 2
 POINT_MS = 10.0
 """Apart are the points of what is expected, the first where the past ends."""
 POINTS = 7
@@ -40,8 +40,9 @@ _AS_GOOD = 0.92
 _STRAY = 0.15
 # Below these a period is not believed: not as a feature, not to look on from.
 _BELIEVED, _FOLLOWED = 0.5, 0.6
-_FLOOR = 1e-7
-_LEVEL_FLOOR = 1e-8
+# So much of the loudest power counts as silence, whatever the signal's level.
+_SILENCE_SHARE = 1e-6
+_LEAST_POWER = 1e-30
 _USUAL_MS = 6.25
 # No period moves further within a gap, also where the network meets unknown input.
 _MOST_DRIFT = 0.4
@@ -170,7 +171,7 @@ def _likeness(x: NDArray[np.float32], first: int, second: int, samples: int) -> 
         cross += a[i] * b[i]
         power_a += a[i] * a[i]
         power_b += b[i] * b[i]
-    return float(cross / math.sqrt(power_a * power_b + _FLOOR))
+    return float(cross / math.sqrt(power_a * power_b + _LEAST_POWER))
 
 
 @kernel
@@ -267,12 +268,13 @@ def look_back(
     features : float32, shape (FEATURES,), written
         Every 5 ms, the newest first: logarithm of the period relative to that at the end, and
         likeness; the oldest first: log power relative to the newest; then the logarithm of the
-        period at the end, its likeness, and the newest log power.
+        period at the end, and its likeness. None depends on the signal's level.
     """
     period, alike, lag = edge_period(x, sample_rate, score)
     step = round(sample_rate * _STEP_MS / 1000.0)
     template = round(sample_rate * _AROUND_MS / 1000.0)
     near = period
+    loudest = np.float32(0.0)
     for j in range(STEPS):
         centre = x.size - 2 - (template + int(near)) // 2 - j * step
         found, likeness = period_around(x, centre, near, _STRAY, sample_rate, score)
@@ -284,13 +286,14 @@ def look_back(
         end = x.size - j * step
         for i in range(end - 2 * step, end):
             power += x[i] * x[i]
-        features[3 * STEPS - 1 - j] = math.log(power / (2 * step) + _LEVEL_FLOOR)
-    newest = features[3 * STEPS - 1]
-    for j in range(STEPS):
-        features[2 * STEPS + j] -= newest
+        features[3 * STEPS - 1 - j] = power
+        loudest = max(loudest, power)
+    floor = _SILENCE_SHARE * loudest + _LEAST_POWER
+    newest = features[3 * STEPS - 1] + floor
+    for j in range(2 * STEPS, 3 * STEPS):
+        features[j] = math.log((features[j] + floor) / newest)
     features[3 * STEPS] = math.log(1000.0 * period / (sample_rate * _USUAL_MS))
     features[3 * STEPS + 1] = alike
-    features[3 * STEPS + 2] = newest / 10.0
     return period, alike, lag
 
 
@@ -341,7 +344,6 @@ def _layer(
 
 @kernel
 def _contour(points: NDArray[np.float32], place_ms: float) -> float:
-    """Return the log of the expected period relative to the past's end."""
     before = int(place_ms / POINT_MS)
     if before >= points.size - 1:
         return float(points[points.size - 1])
@@ -351,7 +353,6 @@ def _contour(points: NDArray[np.float32], place_ms: float) -> float:
 
 @kernel
 def _pace(points: NDArray[np.float32], sample: float, sample_rate: float) -> float:
-    """Return the expected rate of cycles relative to the past's end."""
     return math.exp(-_contour(points, sample * 1000.0 / sample_rate))
 
 
@@ -747,6 +748,5 @@ def draft(
 
 @part
 def _repeat(period: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Write copies of ``period``."""
     for i in range(out.size):
         out[i] = period[i % period.size]

@@ -137,8 +137,10 @@ def _make(filling: Filling) -> None:
         lacking = min(target[k], _MOST_RISE * before[k]) - _LEAST_LOSS * held[k]
         magnitude = np.sqrt(scale * max(lacking, np.float32(0.0)))
         drawn = next_random(filling.random)
-        re = magnitude if drawn >> np.uint64(63) else -magnitude
-        im = magnitude if (drawn >> np.uint64(62)) & np.uint64(1) else -magnitude
+        # Turned with the fill: that of a signal upside down is upside down.
+        turned = np.uint64(spectrum[k].real < np.float32(0.0))
+        re = magnitude if drawn >> np.uint64(63) != turned else -magnitude
+        im = magnitude if (drawn >> np.uint64(62)) & np.uint64(1) != turned else -magnitude
         spectrum[k] = complex(re, im)
     irfft(spectrum, filling.factors, filling.twiddles, filling.scratch, frame)
     half, sine = frame.size // 2, filling.windows[1]

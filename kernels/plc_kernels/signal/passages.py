@@ -269,7 +269,6 @@ def flattened_at(ring: NDArray[np.float32], end: int, out: NDArray[np.float32]) 
 
 @kernel
 def _flatten(line: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Flatten the spectrum of all samples but the first."""
     for i in range(1, line.size):
         out[i] = line[i] - _FLATTEN * line[i - 1]
 

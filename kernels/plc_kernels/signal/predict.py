@@ -208,7 +208,6 @@ def weigh(own: float, other: float) -> float:
 
 @inlined
 def _fit(p: Predictor, order: int, x: NDArray[np.float32]) -> int:
-    """Fit the predictor to samples; return the stages."""
     return burg(order, x, p.forward, p.backward, p.mirror, p.fitted)
 
 

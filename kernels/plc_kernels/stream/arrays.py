@@ -185,7 +185,6 @@ def _array_at(context: Any, builder: Any, array: Any, address: Any, sizes: list[
 
 
 def _begin_of(context: Any, builder: Any, memory: Any, block: Any) -> Any:
-    """Return the pointer to a block's first word."""
     return context.make_array(memory)(context, builder, block).data
 
 

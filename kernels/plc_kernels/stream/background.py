@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.signal.content import LOGIT, LOUD, ROW, follow_content
-from plc_kernels.signal.history import copy
+from plc_kernels.signal.history import copy, newest
 from plc_kernels.signal.noise import POWERS, NoiseState, comfort_noise, start_noise, track_noise
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
@@ -30,11 +30,13 @@ from plc_kernels.stream.layout import (
     NOISE_TAIL,
     POWER_SUM,
     RANDOM,
+    RING,
     SCRATCH,
     SPECTRUM,
     TWIDDLES,
     WINDOWS,
 )
+from plc_kernels.stream.neighbours import likeness
 
 # Change of the band levels between frames, in dB, averaged as below: speech is mostly above.
 _UNSTEADY_DB = 3.7
@@ -53,6 +55,8 @@ _PRIOR_DB = 3.6
 _NOISE_HOLD_S = 3.0
 _NOISE_FALL_DB_PER_S = 6.0
 _NOISE_END_DB = -40.0
+# Channels whose squared correlation is above this are copies of one another.
+_COPY = 0.99
 # The record of rehearsals before the first one: both err by half, with the weight of ten.
 _PRIOR_REHEARSALS, _PRIOR_ROOT = 10, 0.5
 TOLD = 2
@@ -209,7 +213,6 @@ def make_noise(block: Block, out: NDArray[np.float32]) -> None:
 
 @inlined
 def _knows(block: Block) -> bool:
-    """Return whether enough was heard to tell speech from music."""
     return bool(at.array(block, CONTENT_COUNTS)[LOUD] >= _LEAST_LOUD_FRAMES)
 
 
@@ -239,5 +242,16 @@ def _make_half_frame(block: Block, noise: NDArray[np.float32]) -> None:
     fall_db = _NOISE_FALL_DB_PER_S * max(0.0, numbers[at.NOISE_S] - _NOISE_HOLD_S)
     level = 10.0 ** (max(-fall_db, _NOISE_END_DB) / 20.0)
     numbers[at.NOISE_S] += noise.shape[1] / block[at.RATE]
+    # Channels that are copies of one another stay so: they draw the same numbers.
+    random = at.array(block, RANDOM)
     for c in range(noise.shape[0]):
+        newest(at.array(block, RING)[c], block[at.HISTORY_AT], noise[c])
+    for c in range(noise.shape[0] - 1, -1, -1):
+        gain = 0.0
+        for d in range(c - 1, -1, -1):
+            alike, by = likeness(noise[d], noise[c])
+            if alike > _COPY:
+                random[c], gain = random[d], by
         comfort_noise(level, channel_state(block, c), noise[c])
+        for i in range(noise.shape[1] if gain < 0.0 else 0):
+            noise[c, i] = -noise[c, i]

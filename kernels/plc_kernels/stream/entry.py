@@ -130,7 +130,6 @@ def _leave_out_untold(header: Block) -> None:
 
 @part
 def _work(header: Block, rung: int) -> int:
-    """Return the work of a lost packet at a rung, in multiply-adds of a network."""
     rate, packet = header[at.RATE], header[at.PACKET]
     past = past_samples(_PAST_MS[rung, 1], rate)
     order = order_of(_PAST_MS[rung, 0], _PAST_MS[rung, 1], rate)
@@ -161,7 +160,6 @@ def _work_of(header: Block, order: int, past: int, fitted: int, predicted: int) 
 
 @part
 def _write_ladder(rate: int, first: int, end: int, header: Block, place: int, name: int) -> int:
-    """Write the steps of a ladder; return their number."""
     steps = 0
     for k in range(first, end):
         past = past_samples(_PAST_MS[k, 1], rate)

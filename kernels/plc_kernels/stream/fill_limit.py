@@ -43,7 +43,7 @@ ENERGY_RATIO = 2.4
 a network that is quiet and loud in turn would make use of."""
 # Where less than this share of the last half second was received, older samples allow less.
 _MOSTLY_RECEIVED = 0.6
-# So it is where what was received of it is no louder than this: -60 dBFS. The sound has ended.
+# So it is where what was received of it is 60 dB below the loudest: the sound has ended.
 _SILENCE = 1e-3
 # Comfort noise over the quietest 5 ms received lately: +10 dB, as far as a hum varies within those.
 _NOISE_RATIO = 10.0
@@ -167,7 +167,7 @@ def hold(block: Block, position: int, rows: NDArray[np.float32]) -> bool:
     acted = False
     for c in range(rows.shape[0]):
         peak, power = allowed[c, 0], allowed[c, 1]
-        if not by_age and peak > _SILENCE:
+        if not by_age and peak > _SILENCE * allowed[c, 2]:
             peak, power = allowed[c, 2], allowed[c, 3]
         if block[at.BEGINS]:
             states[c, 1] = power

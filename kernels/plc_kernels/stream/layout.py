@@ -454,7 +454,6 @@ def _measure(block: Block) -> None:
 
 @inlined
 def _measure_prediction(block: Block) -> None:
-    """Write the lengths that the ladders ask for, and the samples of history."""
     rate, order, past = block[RATE], 0, 1
     for k in range(2 * MAX_STEPS):
         steps = block[STEADY_STEPS] if k < MAX_STEPS else block[UNSTEADY_STEPS]

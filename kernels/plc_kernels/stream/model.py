@@ -21,7 +21,7 @@ from plc_kernels.network import plan as network
 from plc_kernels.signal.contour import FEATURES, POINTS, ContourModel
 from plc_kernels.stream.arrays import BlockTable
 
-MAGIC = int.from_bytes(b"plcmodl1", "little")
+MAGIC = int.from_bytes(b"plcmodl2", "little")
 """The first word: a block of this order of words."""
 SPEECH, SPEECH_BRIDGES, MUSIC = 1, 2, 3
 """It serves what is told to be speech, bursts or gaps whose end has arrived; or bursts of music,

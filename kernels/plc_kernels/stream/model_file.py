@@ -26,7 +26,7 @@ from plc_kernels.signal.history import copy
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import bits, doubles, floats, halves, words
 
-MAGIC = int.from_bytes(b"plcmodl4", "little")
+MAGIC = int.from_bytes(b"plcmodl5", "little")
 """The first word: a file of this order of words."""
 MAGIC_AT, BYTES, CHECKSUM, BLOCK_BYTES, PARTS = range(5)
 """The magic number; bytes of the file; sum of all words behind that one; bytes of the block; and

@@ -10,15 +10,13 @@ side, gains nothing, and does no harm.
 import numpy as np
 from numpy.typing import NDArray
 
-from plc_kernels.build.compile import part
+from plc_kernels.build.compile import inlined, part
 from plc_kernels.signal.ar import burg, extrapolate, taps_of
 from plc_kernels.signal.history import newest
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import GUIDE_FIT, GUIDE_GAINS, GUIDE_LINES, GUIDE_ROWS, RING, array
 
-# Errors below -100 dBFS are nothing to compare.
-_SILENT = 1e-10
 # Where the errors have less of their energy in common, no channel is a guide.
 _LEAST_ALIKE = 0.1
 
@@ -46,7 +44,7 @@ def compare(block: Block, kept: int) -> None:
         for c in range(channels):
             if kept >> c & 1:
                 _rehearse(block, c, lines[1])
-                alike, gain = _likeness(lines[0, order:], lines[1, order:])
+                alike, gain = likeness(lines[0, order:], lines[1, order:])
                 if alike > best:
                     best = alike
                     gains[lost, 0] = float(c)
@@ -69,15 +67,15 @@ def _rehearse(block: Block, channel: int, line: NDArray[np.float64]) -> None:
         line[order + i] -= rows[0, known + i]
 
 
-@part
-def _likeness(own: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the squared correlation of two errors, and their gain."""
+@inlined
+def likeness(own: NDArray[np.floating], other: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the squared correlation of two rows of samples, and the gain from the other's."""
     both, energy, others = 0.0, 0.0, 0.0
     for i in range(own.size):
         both += own[i] * other[i]
         energy += own[i] * own[i]
         others += other[i] * other[i]
-    if min(energy, others) < _SILENT * own.size:
+    if not energy * others > 0.0:
         return 0.0, 0.0
     return both * both / (energy * others), both / others
 

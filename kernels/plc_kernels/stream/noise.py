@@ -42,7 +42,6 @@ from plc_kernels.stream.layout import (
 
 @inlined
 def _filling(block: Block, c: int) -> Filling:
-    """Return a channel's memory; workspace is shared."""
     return Filling(
         at.array(block, FILLING_WINDOWS),
         at.array(block, FILLING_FACTORS)[: block[at.N_FILLING_FACTORS]],

@@ -237,7 +237,6 @@ def expected_losses(block: Block) -> float:
 
 @inlined
 def _is_silent(block: Block) -> bool:
-    """Return whether the packet played last is silence."""
     played = floats(block, PLAYING, block[at.CHANNELS] * block[at.PACKET])
     energy = np.float32(0.0)
     for i in range(played.size):

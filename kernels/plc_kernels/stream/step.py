@@ -292,7 +292,6 @@ def _begin_burst(block: Block, gap: int) -> None:
 
 @inlined
 def _fill(block: Block) -> None:
-    """Fill the part by the step's own prediction."""
     if block[at.PLAY] == _BRIDGE:
         if block[at.BRIDGED] > 0 or block[at.BRIDGE] == 0:
             return
@@ -314,7 +313,6 @@ def _finish(block: Block) -> int:
 
 @part
 def _conceal(block: Block) -> int:
-    """Play the fill of a lost part."""
     channels = block[at.CHANNELS]
     begin, stop = block[at.PART_BEGIN], block[at.PART_STOP]
     n = stop - begin

@@ -27,7 +27,7 @@ const SECTION = "plc";
 // made of it (plc_kernels/stream/model.py), which its first part begins.
 const FILE = { bytes: 1, parts: 4, head: 5 };
 const MODEL = { lowestRate: 4, highestRate: 5, words: 29 };
-const MAGIC = "plcmodl4";
+const MAGIC = "plcmodl5";
 // The networks by what they are for: bursts of speech and of music, and with a lookahead gaps in
 // speech whose end has arrived. Each with its lowest and highest sample rate in Hz.
 const MODELS = {

@@ -103,7 +103,7 @@ def find_passages(
     parts = signal[begins[:, None] + around].astype(np.float64)
     wanted = signal[start - match + around].astype(np.float64)
     normal = parts @ parts.T
-    normal.flat[:: begins.size + 1] += _RIDGE * np.trace(normal) / begins.size + 1e-12
+    normal.flat[:: begins.size + 1] += _RIDGE * np.trace(normal) / begins.size + 1e-30
     shares = np.linalg.solve(normal, parts @ wanted).astype(np.float32)
     return SimilarPassages(begins, shares, start - match)
 
@@ -130,7 +130,7 @@ def _search(
     usable = (near >= 0) & (near + width <= signal.size) & apart
     passages = signal[np.where(usable, near, 0)[..., None] + around]
     products = np.abs(passages @ signal[start - match + around])
-    scores = products / np.sqrt((passages**2).sum(axis=2) + 1e-12)
+    scores = products / np.sqrt((passages**2).sum(axis=2) + 1e-30)
     scores[~usable] = -1.0
     finest = scores.argmax(axis=1)
     rows = np.arange(rough.size)
@@ -153,8 +153,8 @@ def _scores(signal: NDArray[np.float32], start: int, stop: int, match: int) -> N
     begins = np.arange(places)
     energies = sums[begins + match] - sums[begins]
     energies += sums[begins + width] - sums[begins + match + gap]
-    scale = np.sqrt(np.maximum(energies, 1e-12) * np.dot(template, template))
-    scores: NDArray[np.float64] = np.abs(correlation) / np.maximum(scale, 1e-12)
+    scale = np.sqrt(np.maximum(energies, 1e-30) * np.dot(template, template))
+    scores: NDArray[np.float64] = np.abs(correlation) / np.maximum(scale, 1e-30)
     # Passages that the gap is part of say nothing; next to silence everything is alike.
     scores[max(0, start - width + 1) : stop] = 0.0
     scores[energies < 1e-6 * energies.max(initial=0.0)] = 0.0

@@ -59,7 +59,7 @@ _PLACES, _APART_MS = 32, 100.0
 _LEAST_LIKENESS = 0.2
 # Gaps whose places are read together, of which one takes up to 4 MB for each channel at 48 kHz.
 _TOGETHER = 16
-_LITTLE = 1e-12
+_LITTLE = 1e-30
 
 _Rows = NDArray[np.float32]
 Blocks = Callable[[], Iterable[_Rows]]

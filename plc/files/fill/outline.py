@@ -18,7 +18,7 @@ HOP_MS = 10.0
 _WINDOW_MS = 60.0
 # Bands of equal width in pitch.
 _BANDS, _LOWEST_HZ, _HIGHEST_HZ, _HIGHEST_SHARE = 48, 80.0, 8_000.0, 0.45
-_FLOOR, _RANGE_DB = 1e-10, 50.0
+_FLOOR, _RANGE_DB = 1e-20, 50.0
 # Compared on either side of a gap; a frame so far from it weighs 1/e.
 _CONTEXT_S, _NEAR_S = 1.0, 0.4
 # Of the frames around the gap, by weight, so many must be known around a place.

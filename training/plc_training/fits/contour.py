@@ -67,10 +67,10 @@ def places(
         period, alike, _ = contour.look_back(
             x[end - _PAST : end], float(RATE), score, features[count]
         )
-        if (
-            alike < contour.VOICED
-            or features[count, contour.FEATURES - 1] < math.log(_LEAST_POWER) / 10.0
-        ):
+        energy = 0.0
+        for i in range(end - _EVERY, end):
+            energy += x[i] * x[i]
+        if alike < contour.VOICED or energy < _LEAST_POWER * _EVERY:
             continue
         near = period
         for j in range(contour.POINTS):

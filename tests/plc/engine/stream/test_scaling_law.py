@@ -37,6 +37,7 @@ def fills(player: str, kind: str, gains: tuple[float, ...]) -> Signal:
     samples = rate * packet_ms // 1000
     trace = GilbertElliott(loss=0.2).trace(2000 // packet_ms, seed=7)
     trace[: 400 // packet_ms] = False
+    trace[1000 // packet_ms : 1400 // packet_ms] = True  # until only the background is left
     sound = 0.5 * content(kind, rate, trace.size * samples)
     signal = (sound * np.array(gains)).astype(np.float32)
     if player == "pool":
@@ -69,5 +70,6 @@ def test_a_louder_or_quieter_sound_gets_the_same_fills(player: str, kind: str) -
 def test_a_channel_that_is_anothers_copy_gets_a_copy_of_its_fills(player: str, kind: str) -> None:
     gains = (1.0, 0.7, -1.0)
     made = fills(player, kind, gains)
-    errors = {gain: nmse_db(made[:, c] / gain, made[:, 0]) for c, gain in enumerate(gains) if c}
+    with np.errstate(divide="ignore"):  # some are equal
+        errors = {gain: nmse_db(made[:, c] / gain, made[:, 0]) for c, gain in enumerate(gains) if c}
     assert max(errors.values()) < MOST_DB, {key: round(value, 1) for key, value in errors.items()}
