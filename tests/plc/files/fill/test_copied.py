@@ -394,8 +394,7 @@ def test_an_archive_and_the_pages_say_what_filled_a_gap_and_from_where(tmp_path:
     (tmp_path / "labels/a.wav.txt").write_text(f"{GAP[0]}smp-{GAP[1]}smp\n")
 
     def run(*arguments: object) -> str:
-        result = ran(app, *list(map(str, arguments)))
-        return result.output
+        return ran(app, *list(map(str, arguments))).stdout
 
     begins_s = [(GAP[0] + sign * PERIOD) / RATE for sign in (-1, 1)]
     hows = [f"copied from {begin_s:.3f} s" for begin_s in begins_s]
