@@ -12,35 +12,25 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of networks: its uses, and its opener as ``"module:name"``.
-
-    Attributes
-    ----------
-    stream : str
-        What a network does in a stream: ``"causal"``, ``"bridge"`` or nothing.
-    filler : str
-        What fills a stream's gaps where the step's own networks do not: a callable of a
-        :class:`~plc.engine.runtime.worker.StreamContext`, the lookahead and the manifest
-        (:class:`plc.engine.stream.waiting_encoder.WaitingEncoder`).
-    gaps : str
-        What fills gaps of files (:class:`plc.engine.networks.gap_filler.GapFiller`): a callable of
-        manifests, at least one, and the sample rate in Hz.
-    generator : str
-        What makes sounds of its own: a callable of the manifest.
-    own_ports : bool
-        Whether the networks have inputs of their own; they may see nothing in a gap.
-    variants : bool, whether another seed is another fill
-    context_s : float
-        What is looked at on either side of a gap, where that is more than usual.
-    """
+    """A kind of networks: its uses, and its opener as ``"module:name"``."""
 
     stream: str = ""
+    """What a network does in a stream: ``"causal"``, ``"bridge"`` or nothing."""
     filler: str = ""
+    """What fills a stream's gaps where the step's own networks do not: a callable of a
+    :class:`~plc.engine.runtime.worker.StreamContext`, the lookahead and the manifest
+    (:class:`plc.engine.stream.waiting_encoder.WaitingEncoder`)."""
     gaps: str = ""
+    """What fills gaps of files (:class:`plc.engine.networks.gap_filler.GapFiller`): a callable of
+    manifests, at least one, and the sample rate in Hz."""
     generator: str = ""
+    """What makes sounds of its own: a callable of the manifest."""
     own_ports: bool = True
+    """Whether the networks have inputs of their own; they may see nothing in a gap."""
     variants: bool = False
+    """Whether another seed is another fill."""
     context_s: float = 0.0
+    """What is looked at on either side of a gap, where that is more than usual."""
 
 
 KINDS: Mapping[str, Kind] = {

@@ -159,23 +159,17 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A graph with its weights, as they lie in an ONNX file.
-
-    Attributes
-    ----------
-    summary : GraphSummary, what it says about itself
-    fingerprint : str
-        SHA-256 of nodes, in the order of the file, names and small constants, but for what widens
-        weights. Graphs of the same one compute the same function of their weights.
-    tensors : dict, those of the file by name
-    widened : list
-        Operator, inputs and output of each node that may widen a weight.
-    """
+    """A graph with its weights, as they lie in an ONNX file."""
 
     summary: GraphSummary
+    """What it says about itself."""
     fingerprint: str
+    """SHA-256 of nodes, in the order of the file, names and small constants, but for what widens
+    weights. Graphs of the same one compute the same function of their weights."""
     tensors: dict[str, StoredTensor]
+    """Those of the file by name."""
     widened: list[tuple[str, list[str], str]]
+    """Operator, inputs and output of each node that may widen a weight."""
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return tensors by name in float32.

@@ -125,13 +125,7 @@ def check_rate(manifest: Manifest, sample_rate: int) -> None:
 
 
 def check_drafts(manifest: Manifest, draft: str) -> bool:
-    """Return whether a model takes a draft; refuse one that takes others.
-
-    Raises
-    ------
-    ConfigError
-        If it takes others.
-    """
+    """Return whether a model takes a draft; a :class:`ConfigError` if it takes others."""
     if manifest.drafts not in ((), (draft,)):
         raise ConfigError(
             f"model {manifest.name} takes the drafts {', '.join(manifest.drafts)}; expected "
@@ -143,7 +137,7 @@ def check_drafts(manifest: Manifest, draft: str) -> bool:
 def check_answer(
     name: str, answer: NDArray[np.float32], shapes: tuple[tuple[int, ...], ...] = ()
 ) -> None:
-    """Refuse a network's answer that is not finite or not in shape.
+    """Raise a :class:`ModelError` of a network's answer that is not finite or not in shape.
 
     Parameters
     ----------
@@ -151,11 +145,6 @@ def check_answer(
     answer : float32, samples or spectra
     shapes : tuple of shapes
         Those that are expected; any, if there is none.
-
-    Raises
-    ------
-    ModelError
-        If it is such an answer.
     """
     if shapes and answer.shape not in shapes:
         expected = " or ".join(map(str, shapes))

@@ -46,17 +46,6 @@ class GapSpectra:
         Of the model: its grid, drafts and contexts.
     sample_rate, channels : int, of the signal
 
-    Attributes
-    ----------
-    rows : float32, shape (channels, drafts, samples)
-        To be filled in by the caller; the gap begins at :attr:`gap_start`, and zeros stand for
-        what is not known.
-    lines : float32, shape (channels * drafts, samples), the same memory, for kernels
-    made : float32, shape (channels, horizon), what :meth:`synthesise` wrote last
-    spectra, lost, filled : float32
-        What the network takes and gives, as :meth:`plc.engine.runtime.onnx_network.GapNetwork.run`
-        has it.
-
     Raises
     ------
     ConfigError
@@ -81,10 +70,15 @@ class GapSpectra:
         drafts = len(manifest.drafts)
         bins = manifest.bins(sample_rate)
         self.lines = np.zeros((channels * drafts, samples), np.float32)
+        """Shape (channels * drafts, samples), the same memory, for kernels."""
         self.rows = self.lines.reshape(channels, drafts, samples)
+        """Shape (channels, drafts, samples), to be filled in by the caller; the gap begins at
+        :attr:`gap_start`, and zeros stand for what is not known."""
         self._by_row = np.zeros((channels * drafts, 2, bins, frames), np.float32)
         self.spectra = self._by_row.reshape(channels, drafts, 2, bins, frames)
         self.filled = np.zeros((channels, 2, bins, touching), np.float32)
+        """What the network takes and gives, as
+        :meth:`plc.engine.runtime.onnx_network.GapNetwork.run` has it."""
         self.lost = np.zeros((channels, frames), np.float32)
         self.shape = NetworkShape(bins=bins, frames=frames, batch=channels)
         self._edge = EDGE_MS * sample_rate / 1000.0
@@ -92,6 +86,7 @@ class GapSpectra:
         self._ramp = np.zeros(self.horizon, np.float32)
         self._line = np.zeros(self.horizon, np.float32)
         self.made = np.zeros((channels, self.horizon), np.float32)
+        """Shape (channels, horizon), what :meth:`synthesise` wrote last."""
         self.set_gap(self.horizon)
 
     @property

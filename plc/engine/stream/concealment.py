@@ -41,31 +41,21 @@ class WorkingMemory(threading.local):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepNetworks:
-    """Networks of a stream.
-
-    Attributes
-    ----------
-    models : FlatModels or None
-        In memory; None where none is sound, or a context encoder is the only one.
-    chosen : dict
-        By content of :data:`NETS`: name and cost in ms of those that serve.
-    left_out : dict
-        By content: what :meth:`describe` says of those that do not.
-    for_all : bool
-        Whether the one for speech serves all content.
-    works_apart : bool
-        Whether what a run works in is lent to the stream by :class:`WorkingMemory`, as many streams
-        of which few conceal at a time need one for each thread.
-    outside : OutsideNetworks or None
-        What computes their forward passes; None: kernels.
-    """
+    """Networks of a stream."""
 
     models: "FlatModels | None"
+    """In memory; None where none is sound, or a context encoder is the only one."""
     chosen: dict[str, tuple[str, float]]
+    """By content of :data:`NETS`: name and cost in ms of those that serve."""
     left_out: dict[str, dict[str, Any]]
+    """By content: what :meth:`describe` says of those that do not."""
     for_all: bool = False
+    """Whether the one for speech serves all content."""
     works_apart: bool = False
+    """Whether what a run works in is lent to the stream by :class:`WorkingMemory`, as many streams
+    of which few conceal at a time need one for each thread."""
     outside: "OutsideNetworks | None" = None
+    """What computes their forward passes; None: kernels."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -31,15 +31,12 @@ class DropoutFinder:
     config : StreamConfig, of the stream
     memory : int64, shape (:meth:`words`,), or None
         Where it is to be; None: in memory of its own.
-
-    Attributes
-    ----------
-    memory : int64, shape (:meth:`words`,), all that it knows
     """
 
     def __init__(self, config: StreamConfig, memory: NDArray[np.int64] | None = None) -> None:
         head = _head_of(config)
         self.memory = np.empty(self.words(config), np.int64) if memory is None else memory
+        """All that it knows, shape (:meth:`words`,)."""
         self.memory.fill(0)
         self.memory[:HEAD] = head
         parts = int(head[PARTS]) // 8

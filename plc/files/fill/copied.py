@@ -11,9 +11,13 @@ each right to the sample. The mean of both likenesses ranks them::
 The passage is brought to the levels beside the gap in 16 bands, with gains on straight lines (in
 dB) from one join to the other. It is added, bin by bin of a short-time spectrum, to what filled the
 gap before, linear prediction from both sides: by as much as prediction lacks of the power beside
-the gap, and less where the passage is unlike both joins; one that is like them stands in its place.
-So steady tones go on, and the passage brings what cannot be predicted. All channels come from one
-place. Words cannot be copied, so speech keeps its fill, as does a gap that nothing is like.
+the gap; one that is like both joins stands in its place. So steady tones go on, and the passage
+brings what cannot be predicted.
+
+Next to the joins a prediction may be right and the passage wrong. There the passage has that place
+only where it errs less, beside both joins, than any prediction of the known sound there did; else,
+band by band, the share that both errors give it. All channels come from one place. Words cannot be
+copied, so speech keeps its fill, as does a gap that nothing is like.
 
 A recording is read once for its outline, and twice for each :data:`_TOGETHER` gaps.
 
@@ -25,16 +29,19 @@ References
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.predict.sides import continued
 from plc.engine.predict.similar import MATCH_MS, fast_length
 from plc.files.fill.gaps import Gap, Track, gaps_within
 from plc.files.fill.outline import Outline, Span
 from plc.files.fill.spoken_background import is_spoken
 from plc_kernels.signal.edges import EDGE_SAMPLES
 from plc_kernels.signal.fade import crossfade_ramp
+from plc_kernels.signal.predict import LEAST_PAST_SAMPLES
 from plc_kernels.spectra.offline import signal_of, spectra_of
 from plc_kernels.spectra.scales import band_centres_hz
 from plc_kernels.spectra.stft import Stft
@@ -51,8 +58,14 @@ _BANDS, _LIMIT_DB = 16, 12.0
 # A prediction that keeps 70 % of the power beside the gap lacks nothing; its error is
 # this share, at least, and that of a passage grows by so much with what it lacks in coherence.
 _ENOUGH, _WRONG, _UNLIKE_ERROR = 1.4, 0.1, 10.0
-# Least share of a passage that is unlike its joins, next to them; it is whole so far behind.
-_UNLIKE, _NEAR_MS, _WHOLE_MS = 0.6, 75.0, 100.0
+# So far from a join both errors rule (50 ms and half a window), and from the second on no more.
+_NEAR_MS, _WHOLE_MS = 62.0, 100.0
+# A passage errs as it does so far beside the joins; a prediction as it does in the first of these,
+# from sound that is known so far from them. A passage needs no bound if its error in the first is
+# less than so much of that at best, or if all are less than so much, and than that in the mean.
+# Else it errs by so much more than it does beside the joins, and is no louder than so much of them.
+_CHECKED_MS, _REHEARSED_MS, _CONTEXT_S = (50.0, 300.0), (50.0, 100.0, 200.0), 0.5
+_BETTER, _ALIKE, _DOUBT, _LOUDER = 0.4, 0.1, 1.6, 2.0
 # Places that are compared sample by sample; several fills come from places so far apart.
 _PLACES, _APART_MS = 32, 100.0
 # Mean of the likeness of outline and samples below which nothing is copied.
@@ -115,23 +128,22 @@ class Passage:
         sample_rate : int, in Hz
         """
         level = round(_LEVEL_MS * sample_rate / 1000.0)
-        before, behind = min(level, gap.start - known[0]), min(level, known[1] - gap.stop)
         hole = slice(*self.hole)
         plan = _plan(sample_rate)
         edges = _band_edges(sample_rate, plan.bins)
         for row, around in zip(rows, self.around, strict=True):
-            fits = [
-                _fit(beside, own, plan, edges)
-                for beside, own in (
-                    (row[gap.start - before : gap.start], around[hole.start - before : hole.start]),
-                    (row[gap.stop : gap.stop + behind], around[hole.stop : hole.stop + behind]),
-                )
+            # Both sides begin at the gap.
+            sides = [
+                (row[known[0] : gap.start][::-1], around[: hole.start][::-1]),
+                (row[gap.stop : known[1]], around[hole.stop :]),
             ]
+            fits = [_fit(beside[:level], own[:level], plan, edges) for beside, own in sides]
+            followed = _followed(sides, fits, plan, edges, sample_rate)
             draft = np.zeros_like(around)
             first = gap.start - hole.start
             begin, end = max(0, first), min(row.size, first + around.size)
             draft[begin - first : end - first] = row[begin:end]
-            joined = _joined(draft, around, self.hole, fits, plan, sample_rate)
+            joined = _joined(draft, around, self.hole, fits, followed, plan, edges, sample_rate)
             _mix(row[gap.start : gap.stop], joined, round(_MIX_MS * sample_rate / 1000.0))
 
 
@@ -216,7 +228,8 @@ class Passages:
         """Return the passage for a gap that may be wider than the track's by a few samples."""
         gap = gaps_within(track.gaps, start, stop)[0]
         if gap.span not in self._found:
-            more = [each for each in track.gaps if each > gap and self._is_long(each)]
+            least, most = self._samples(LEAST_MS), self._samples(LONGEST_MS)
+            more = [each for each in track.gaps if each > gap and least < each.samples <= most]
             self._search(track.channels, [gap, *more[: _TOGETHER - 1]])
         found = self._found.pop(gap.span)
         if found is None:
@@ -230,11 +243,27 @@ class Passages:
         self._found.update(dict.fromkeys((gap.span for gap in gaps), None))
         margin = self._samples(_LEVEL_MS) + EDGE_SAMPLES
         chosen = list(self._chosen(channels, gaps, margin))
-        spans = [(place - margin, place + gap.samples + margin) for gap, place in chosen]
+        spans = [self._known_around(place, place + gap.samples) for gap, place in chosen]
         parts = gather(self._blocks(), spans, channels)
-        for (gap, place), around in zip(chosen, parts, strict=True):
+        for (gap, place), (first, _), around in zip(chosen, spans, parts, strict=True):
             if np.isfinite(around).all():
-                self._found[gap.span] = Passage(place, around, (margin, margin + gap.samples))
+                hole = place - first, place - first + gap.samples
+                self._found[gap.span] = Passage(place, around, hole)
+
+    def _known_around(self, begin: int, end: int) -> Span:
+        """Return a passage with the known stretches that are checked beside it."""
+        margin = self._samples(max(_CHECKED_MS)) + EDGE_SAMPLES
+        first, last = (
+            max(0, begin - margin),
+            min(end + margin, cast(Outline, self._outline).samples),
+        )
+        for track in self._tracks:
+            for gap in gaps_within(track.gaps, first, last):
+                before = gap.stop <= begin
+                first, last = (
+                    (max(first, gap.stop), last) if before else (first, min(last, gap.start))
+                )
+        return first, last
 
     def _chosen(
         self, channels: tuple[int, ...], gaps: Sequence[Gap], margin: int
@@ -279,9 +308,6 @@ class Passages:
             if likeness >= _LEAST_LIKENESS and all(abs(place - p) >= apart for p in places):
                 places.append(place)
         return places[self._variant] if self._variant < len(places) else None
-
-    def _is_long(self, gap: Gap) -> bool:
-        return self._samples(LEAST_MS) < gap.samples <= self._samples(LONGEST_MS)
 
     def _samples(self, ms: float) -> int:
         return round(ms * self._rate / 1000.0)
@@ -375,6 +401,58 @@ def _fit(beside: _Rows, own: _Rows, plan: Stft, edges: NDArray[np.intp]) -> NDAr
     return np.stack([gains_db, power_db, np.repeat(coherence, np.diff(edges))])
 
 
+def _followed(
+    sides: Sequence[tuple[_Rows, _Rows]],
+    fits: Sequence[NDArray[np.float64]],
+    plan: Stft,
+    edges: NDArray[np.intp],
+    sample_rate: int,
+) -> list[NDArray[np.float64] | None]:
+    """Return the share of a passage next to either join, by bands; None where it needs no bound.
+
+    A side begins at the gap, and is what is known there and what is beside the passage.
+    """
+    near, *_ = rehearsed = [round(ms * sample_rate / 1000.0) for ms in _REHEARSED_MS]
+    copied, predicted = [], []
+    for (beside, own), fit in zip(sides, fits, strict=True):
+        for ms in _CHECKED_MS:
+            size = round(ms * sample_rate / 1000.0)
+            one, other = (_whole_frames(part[:size], plan) for part in (beside, own))
+            copied.append(_error(one, 10.0 ** (fit[0] / 20.0) * other, edges))
+        made = []
+        for size in rehearsed:
+            past = beside[size : size + round(_CONTEXT_S * sample_rate)]
+            if past.size >= LEAST_PAST_SAMPLES:
+                line = continued(past[::-1], near, sample_rate)[::-1]
+                one, other = (
+                    _whole_frames(part, plan) for part in (beside[size - near : size], line)
+                )
+                made.append(_error(one, other, edges))
+        predicted.append(np.minimum(made or np.ones((1, edges.size)), 1.0))
+    worst, least = np.max(copied, axis=0), np.concatenate(predicted).min(axis=0)
+    nearby = max(error[-1] for error in copied[:: len(_CHECKED_MS)])
+    followed: list[NDArray[np.float64] | None] = []
+    for errors in predicted:
+        of_all = errors[:, -1]
+        free = nearby < _BETTER * of_all.min() or worst[-1] < min(_ALIKE, of_all.mean())
+        rival = np.sqrt(errors.min(axis=0) * least)
+        followed.append(None if free else (rival / (rival + _DOUBT * worst))[:-1])
+    return followed
+
+
+def _error(
+    wanted: NDArray[np.complex64], made: NDArray[np.inexact], edges: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return the power of an error over that of the sound: by bands, and at the end of all bins."""
+    size = min(len(wanted), len(made))
+    pair = wanted[:size] - made[:size], wanted[:size]
+    powers = np.square(np.abs(pair)).sum(axis=1, dtype=np.float64) + _LITTLE
+    error, power = np.column_stack(
+        [np.add.reduceat(powers, edges[:-1], axis=1), powers.sum(axis=1)]
+    )
+    return np.asarray(error / power)
+
+
 def _whole_frames(part: _Rows, plan: Stft) -> NDArray[np.complex64]:
     """Return the spectra of the frames that lie in a stretch as a whole."""
     partial = plan.window.size // plan.hop - 1
@@ -386,7 +464,9 @@ def _joined(
     around: _Rows,
     hole: Span,
     fits: Sequence[NDArray[np.float64]],
+    followed: Sequence[NDArray[np.float64] | None],
     plan: Stft,
+    edges: NDArray[np.intp],
     sample_rate: int,
 ) -> _Rows:
     """Return the draft in the hole, with the passage where it is missing power."""
@@ -394,15 +474,25 @@ def _joined(
     middles = (np.arange(len(spectra)) + 1) * plan.hop - plan.window.size / 2.0
     share = np.clip((middles - hole[0]) / (hole[1] - hole[0]), 0.0, 1.0)[:, None]
     gains_db, power_db, coherence = fits[0][:, None] + share * (fits[1] - fits[0])[:, None]
-    far_ms = 1000.0 / sample_rate * np.minimum(middles - hole[0], hole[1] - middles)[:, None]
-    least = np.clip(_UNLIKE + (far_ms - _NEAR_MS) / _WHOLE_MS, _UNLIKE, 1.0)
+    passage *= (10.0 ** (gains_db / 20.0)).astype(np.float32)
     there = np.minimum(1.0, _ENOUGH * np.abs(spectra) ** 2 / 10.0 ** (power_db / 10.0))
-    lacks = (1.0 - there) ** 2 * (least + (1.0 - least) * coherence)
+    lacks = (1.0 - there) ** 2
     wrong = np.maximum(1.0 - there, _WRONG)
     instead = wrong / (wrong + _UNLIKE_ERROR * (1.0 - coherence))
-    gains = 10.0 ** (gains_db / 20.0) * (instead + (1.0 - instead) * lacks)
+    beside, own = (
+        np.add.reduceat(power, edges[:-1], axis=1) + _LITTLE
+        for power in (10.0 ** (power_db / 10.0), np.square(np.abs(passage)))
+    )
+    quieter = np.sqrt(np.minimum(_LOUDER * beside / own, 1.0))
+    for shares, behind in zip(followed, (middles - hole[0], hole[1] - middles), strict=True):
+        if shares is not None:
+            far_ms = 1000.0 / sample_rate * behind[:, None]
+            far = np.clip((far_ms - _NEAR_MS) / (_WHOLE_MS - _NEAR_MS), 0.0, 1.0)
+            near = np.repeat(shares * quieter, np.diff(edges), axis=1)
+            instead = far * instead + (1.0 - far) * near
+            lacks *= far
     spectra *= (1.0 - instead).astype(np.float32)
-    spectra += gains.astype(np.float32) * passage
+    spectra += (instead + (1.0 - instead) * lacks).astype(np.float32) * passage
     return signal_of(spectra, around.size, plan)[slice(*hole)]
 
 

@@ -251,5 +251,7 @@ def hold_between(
             peak = max(peak, float(row.max()), -float(row.min()))
         row = np.ascontiguousarray(gap[c])
         state, recent = np.array([1.0, power, 0.0]), np.full(hop, power)
-        if hold_within(peak, power, hop, smoothing, glide, state, recent, row):
-            gap[c] = row
+        # As in a stream, packet by packet: one loud place does not turn all of a gap down.
+        for part in np.split(row, range(4 * hop, row.size, 4 * hop)):
+            hold_within(peak, power, hop, smoothing, glide, state, recent, part)
+        gap[c] = row

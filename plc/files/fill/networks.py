@@ -126,11 +126,6 @@ class TwoSidedNetworks(GapFiller):
     spoken : SpokenGaps or None
         What fills the gaps of speech; one that is longer than its horizon, and that no other
         follows soon, gets the mean of it and the model for speech.
-
-    Raises
-    ------
-    ConfigError, ModelError, MissingExtraError
-        If a model is for something else, is not sound, or ONNX Runtime is not installed.
     """
 
     def __init__(
