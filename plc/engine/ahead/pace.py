@@ -66,12 +66,6 @@ class PreparationPace:
     bounded : bool, whether there are steps and pauses at all
     packet_ms : float, a packet's duration
     top_ms : float, time for prediction at the first step below the top, before it is made less
-
-    Attributes
-    ----------
-    depth : int, steps below the top
-    pause_ms : float
-        What is left of a pause: after most preparations came too late at the lowest step.
     """
 
     def __init__(self, bounded: bool, packet_ms: float, top_ms: float) -> None:

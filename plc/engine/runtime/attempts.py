@@ -74,11 +74,6 @@ class EngineCache:
     ----------
     root : Path, folder of all engines; made if need be
     identity : mapping, everything that an engine depends on
-
-    Attributes
-    ----------
-    folder : Path, where engines are kept
-    kept : bool, whether they outlive this process; if not, ``reason`` says why
     """
 
     def __init__(self, root: Path, identity: Mapping[str, str]) -> None:
