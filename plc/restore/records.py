@@ -169,7 +169,6 @@ def made_of(kind: type[_T], told: Any) -> _T | None:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value of JSON is of a type."""
     whole, parts = get_origin(kind), get_args(kind)
     if whole is tuple and parts[-1] is not Ellipsis:
         return (

@@ -109,8 +109,7 @@ def through(container: str, signal: NDArray[np.float32], sample_rate: int) -> ND
 
     Parameters
     ----------
-    container : str
-        One of :data:`CONTAINERS`, at libsndfile's own bit rate.
+    container : str, one of :data:`CONTAINERS`, at libsndfile's own bit rate
     signal : float32, shape (n,), samples
     sample_rate : int, in Hz; :data:`OPUS_RATE` for Opus
     """

@@ -30,14 +30,11 @@ class Harm:
 
     Attributes
     ----------
-    name, domain : str
-        The kind or clip; the domain of a clip.
+    name, domain : str, the kind or clip; the domain of a clip
     seconds : float, its length
-    filled : tuple of str
-        Kind of each finding that a repair would fill.
+    filled : tuple of str, kind of each finding that a repair would fill
     doubtful : int, findings that it would leave
-    changed : float
-        Share of the samples that it would change, of all channels.
+    changed : float, share of the samples that it would change, of all channels
     """
 
     name: str

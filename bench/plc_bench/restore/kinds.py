@@ -163,7 +163,6 @@ def _vad(s: Studio, floor_db: float | None) -> Signal:
 
 
 def _steps(s: Studio, step_ms: float, levels: int = 9) -> Signal:
-    """Return a stair of constant levels."""
     drawn = s.rng.integers(-levels, levels + 1, int(s.length_ms / step_ms) + 1) * 0.8 / levels
     made: Signal = np.repeat(drawn, s.of(step_ms))[: s.samples]
     return np.pad(made, (0, s.samples - made.size))

@@ -148,8 +148,7 @@ class SeamScores:
     clip, sort : str, which
     found, doubted : tuple of bool
         Of each seam, whether it is found and would be filled; and whether it is doubtful.
-    false : int
-        Places that would be filled, and are no seams.
+    false : int, places that would be filled, and are no seams
     """
 
     clip: str

@@ -40,13 +40,10 @@ class StreamDetectSettings:
 
     Attributes
     ----------
-    packet_ms : tuple of float
-        Packets; lengths and rates take turns from clip to clip.
+    packet_ms : tuple of float, packets; lengths and rates take turns from clip to clip
     sample_rates : tuple of int, in Hz; clips are resampled
-    method : str
-        What conceals; ``"none"``: nothing is concealed, findings alone are counted.
-    plcmos : bool
-        Whether speech is scored by PLCMOS, too.
+    method : str, what conceals; ``"none"``: nothing is concealed, findings alone are counted
+    plcmos : bool, whether speech is scored by PLCMOS, too
     """
 
     packet_ms: tuple[float, ...] = (10.0, 20.0)
@@ -79,10 +76,8 @@ class ClipScores:
     seconds : float, its length
     places : tuple of (str, float, bool)
         Kind and length of each damage, and whether half of it was concealed.
-    findings : tuple of bool
-        Whether half of each finding lies in damage.
-    false, gated : int
-        Findings in the undamaged stream, and in the gated one.
+    findings : tuple of bool, whether half of each finding lies in damage
+    false, gated : int, findings in the undamaged stream, and in the gated one
     nmse_db : tuple of float
         Of the damaged samples, as they came and concealed; NaN where nothing is damaged.
     plcmos : tuple of float

@@ -53,8 +53,7 @@ class Place:
     ----------
     kind, length_ms : as of :class:`~plc_bench.restore.damage.Damage`
     found : bool, whether half of it is covered
-    named : bool
-        Whether a finding that covers it is of its kind.
+    named : bool, whether a finding that covers it is of its kind
     """
 
     kind: str
@@ -74,8 +73,7 @@ class FileScores:
     places : tuple of Place, the damage
     findings : tuple of (str, bool)
         Kind of each finding in the damaged file, and whether it is true.
-    false : tuple of str
-        Kind of each finding in the undamaged file.
+    false : tuple of str, kind of each finding in the undamaged file
     """
 
     clip: str

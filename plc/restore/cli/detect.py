@@ -207,7 +207,6 @@ def _found(report: "DetectReport") -> str:
 
 
 def _doubtful(report: "DetectReport") -> str:
-    """Return the lines on doubtful places; empty without any."""
     doubts = [each.doubt for each in report.doubtful]
     if not doubts:
         return ""

@@ -232,7 +232,6 @@ def _print(report: "RepairReport") -> None:
 
 
 def _time(seconds: float) -> str:
-    """Return a time in the unit that people would use."""
     if seconds < 120.0:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} minutes" if seconds < 7200.0 else f"{seconds / 3600:.1f} hours"

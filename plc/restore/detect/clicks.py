@@ -33,6 +33,8 @@ _INSIDE_RATIO, _REACH_RATIO, _PAD_MS = 2.5, 3.0, 0.05
 # samples added at both ends; longest gap within a click; widest search, in NEAR_MS.
 _ONSET_RATIO, _DAMAGED_RATIO, _SPARE = 4.0, 3.0, 2
 _APART_MS, _WIDEST = 0.3, 3
+# Reach of wrong samples beside a run; least error of the first one over the largest of the past.
+_WRONG_MS, _WRONG_RATIO = 1.25, 4.0
 # Confidence and loudness of certain clicks, two pairs; quantile of the sound beside that loudness
 # is relative to; rounds of removal.
 _CERTAIN, _LOUDEST, _ROUNDS = ((0.98, 1.5), (0.9, 4.0)), 0.98, 3
@@ -201,6 +203,25 @@ def damaged(row: NDArray[np.float32], start: int, stop: int, sample_rate: int) -
     return start, stop
 
 
+def wrong_beside(row: NDArray[np.float32], place: Finding, sample_rate: int) -> tuple[int, int]:
+    """Return how many samples right before and behind a place came wrong, too.
+
+    From the first one on that the sound further out foretells much worse than any of its own.
+    """
+    reach, past = (round(ms * sample_rate / 1000) for ms in (_WRONG_MS, _FIT_MS))
+    order, found = _order(sample_rate), [0, 0]
+    before, behind = sides_of(row, place, past + reach)
+    for number, side in enumerate((before, behind[::-1])):
+        line = side.astype(np.float64)
+        if line.size < reach + 3 * order or not line[:-reach].any():
+            continue
+        errors = np.abs(np.convolve(line, fit_burg(line[:-reach], order))[: line.size])
+        most = _WRONG_RATIO * (float(errors[order:-reach].max()) + _NOISE)
+        over = np.flatnonzero(errors[-reach:] > most)
+        found[number] = reach - int(over[0]) + _SPARE if over.size else 0
+    return found[0], found[1]
+
+
 def _without_intact_ends(
     line: NDArray[np.float64], low: int, high: int, predictor: NDArray[np.float64], error: float
 ) -> tuple[int, int]:
@@ -279,7 +300,6 @@ def _order(sample_rate: int) -> int:
 def _means(
     errors: NDArray[np.float64], near: int, far: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean error before and behind each sample."""
     sums = np.concatenate([[0.0], np.cumsum(errors)])
     places = np.arange(errors.size)
     means = []

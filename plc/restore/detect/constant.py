@@ -8,13 +8,18 @@ runs, it is what the recorder wrote, and its other runs of such a length are dam
 
 Runs of a few zeros are judged by level: what is beside them is far from zero, in a recording whose
 own samples pass through zero in small steps. Shorter ones must come again on a grid.
+
+A transfer that fails (USB, in frames of 1/8 or 1 ms) leaves wrong samples beside the silence, too:
+a predictor of the sound further out misses the first of them by far more than any before.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.restore.detect import clicks
 from plc.restore.detect.findings import Finding, runs, sides_of
 from plc.restore.detect.levels import change_db
 
@@ -71,7 +76,16 @@ def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
         run for run in still if row[run[0]] and _RUN_MS * ms <= run[1] - run[0] <= _LONGEST_MS * ms
     ]
     spans = [*_written(row, long, ms), *_dropped(row, sample_rate)]
-    return [Finding(start, stop, "silence", 1.0, written=True) for start, stop in spans]
+    found = [Finding(start, stop, "silence", 1.0, written=True) for start, stop in spans]
+    return [with_wrong(row, each, sample_rate) for each in found]
+
+
+def with_wrong(row: NDArray[np.float32], place: Finding, sample_rate: int) -> Finding:
+    """Return a run of a constant with the wrong samples beside it; others as they are."""
+    if np.ptp(row[place.start : place.stop]):
+        return place
+    before, behind = clicks.wrong_beside(row, place, sample_rate)
+    return replace(place, start=place.start - before, stop=place.stop + behind)
 
 
 def is_step(row: NDArray[np.float32], place: Finding, sample_rate: int) -> bool:
@@ -205,7 +219,6 @@ def _dropped(row: NDArray[np.float32], sample_rate: int) -> list[tuple[int, int]
 
 
 def _dead_zone(row: NDArray[np.float32], reach: int) -> Callable[[int], bool]:
-    """Return a function that recognises a place in a dead zone."""
     sounding = np.flatnonzero(row)
     if sounding.size < 2:
         return lambda place: False

@@ -159,7 +159,6 @@ def _loud(near: NDArray[np.float32], wide: NDArray[np.float32], least: float) ->
 def _stuck(
     row: NDArray[np.float32], steps: NDArray[np.float32], start: int, stop: int, ms: float
 ) -> bool:
-    """Return whether a run of equal samples is a stuck one."""
     around = round(_STUCK_AROUND_MS * ms)
     first, last = max(0, start - around), stop + around
     near = np.concatenate([row[first:start], row[stop:last]])
@@ -289,7 +288,6 @@ def _slopes_of(hole: _Hole, band: NDArray[np.float64]) -> Iterator[float]:
 def _samples_of(
     row: NDArray[np.float32], start: int, stop: int, sample_rate: int
 ) -> tuple[float, ...]:
-    """Return features that need the samples."""
     core = row[start:stop]
     still = float(np.mean(np.diff(core) == 0)) if core.size > 1 else 0.0
     backwards = row[::-1]

@@ -266,7 +266,6 @@ def _are_packets(places: _FoundPlaces, rate: int) -> bool:
 
 
 def _regular(places: _FoundPlaces, width_s: float, periods_s: tuple[float, float]) -> _Named:
-    """Return the recurring findings, and recurring seams."""
     found = []
     for seam, within_s in ((False, periods_s), (True, _SEAM_PERIODS_S)):
         part = places.only(places.seam == seam)

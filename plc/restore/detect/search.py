@@ -277,7 +277,7 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
     uneven = [*holes, *repeats.find(found.rest, rate, found.errors)]
     made = [*stuck, *(each for each in uneven if not constant.is_stair(found.rest, each, rate))]
     kept = _chosen(made, _chosen(thinned, everywhere, 0), 0)
-    zeros = [each for each in stuck if not finite[each.start]]
+    zeros = [each for each in stuck if not finite[each.start : each.stop].all()]
     few = chance.are_few(found.rest, kept, rate)
     for group in (zeros, [each for each in kept if each in holes and not each.doubt]):
         heard = chance.are_heard(found.rest, group, rate)
@@ -308,7 +308,11 @@ def _find_in(row: NDArray[np.float32], rate: int, first: int, last: int) -> list
 
 def _holes(row: NDArray[np.float32], rate: int) -> list[Finding]:
     """Return holes; those between tones of a generator are doubtful."""
-    holes = [each for each in dips.find(row, rate) if not constant.is_step(row, each, rate)]
+    holes = [
+        constant.with_wrong(row, each, rate)
+        for each in dips.find(row, rate)
+        if not constant.is_step(row, each, rate)
+    ]
     return [
         replace(each, doubt=TONES) if constant.is_between_tones(row, each, rate) else each
         for each in holes

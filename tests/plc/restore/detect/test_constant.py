@@ -139,3 +139,29 @@ def test_constant_runs_that_belong_to_a_recording_are_no_damage(rate: int) -> No
     for kind, signal in undamaged(rate).items():
         x = (np.rint(signal * 32767) / 32768).astype(np.float32)
         assert constant.find(x, rate) == [], kind
+
+
+@some("rate, frame_ms", [(176_400, 0.125), (48_000, 0.125), (44_100, 1.0), (96_000, 0.125)], 2)
+@pytest.mark.parametrize("wrong", [(True, True), (True, False), (False, True), (False, False)])
+def test_wrong_samples_beside_a_run_of_zeros_are_filled_with_it(
+    rate: int, frame_ms: float, wrong: tuple[bool, bool]
+) -> None:
+    rng = np.random.default_rng(1)
+    sound = np.stack([tones(seed, rate, 3 * rate, 0.2) for seed in (1, 2)], axis=1)
+    damaged, frame = sound.copy(), frame_ms * rate / 1000
+    places = []
+    for at in (0.61, 1.33, 1.87, 2.4):
+        edges = [round(at * rate + k * frame) for k in range(6)]
+        damaged[edges[1] : edges[4]] = 0.0
+        for is_wrong, (start, stop) in zip(wrong, (edges[:2], edges[4:]), strict=True):
+            if is_wrong:
+                damaged[start:stop] = 0.3 * rng.standard_normal((stop - start, 2))
+        places.append((edges[not wrong[0]], edges[5 if wrong[1] else 4]))
+    found = [each for each in detect(damaged, sample_rate=rate) if not each.doubt]
+    assert [each.kind for each in found] == 4 * ["silence"]
+    for each, (start, stop) in zip(found, places, strict=True):
+        assert start - 4 <= each.start <= start
+        assert stop <= each.stop <= stop + 4
+    filled = inpaint(damaged, [each.gaps[0] for each in found], sample_rate=rate, model="ar")
+    lost = marked(found, len(sound))
+    assert snr_db(np.asarray(filled, np.float32)[lost], sound[lost]) > 10.0
