@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.1, help="share of the frames, 0 to 1")
     parser.add_argument("--seconds", type=float, default=5.0)
     given = parser.parse_args()
+    if given.target.exists():
+        parser.error(f"{given.target} exists; name a new file")
     asyncio.run(call(given.source, given.target, given.loss, given.seconds))
 
 

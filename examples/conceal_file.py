@@ -23,6 +23,8 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.1, help="share of the packets, 0 to 1")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.target.exists():
+        parser.error(f"{given.target} exists; name a new file")
 
     # soundfile reads float64 by default: ask for float32.
     signal, rate = soundfile.read(given.source, dtype="float32", always_2d=True)

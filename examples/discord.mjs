@@ -5,7 +5,7 @@
 //
 // speech.wav: 48 kHz, 16 bits, mono or stereo; it is coded, 5 % of the packets are lost, others come
 // twice or after the next one.
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { argv } from "node:process";
 import { fileURLToPath } from "node:url";
 import OpusScript from "opusscript";
@@ -87,6 +87,7 @@ export class Receiver {
 }
 
 function main(source, target, loss) {
+  if (existsSync(target)) throw new RangeError(`${target} exists; name a new file`);
   const file = readFileSync(source);
   const channels = file.readUInt16LE(22);
   if (file.readUInt32LE(24) !== sampleRate || file.readUInt16LE(34) !== 16 || channels > 2)

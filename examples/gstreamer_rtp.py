@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--loss", type=float, default=0.1, help="share of the packets, 0 to 1")
     given = parser.parse_args()
+    if given.target.exists():
+        parser.error(f"{given.target} exists; name a new file")
 
     Gst.init(None)
     try:

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import logging
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,8 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs=3, metavar=("SOURCE", "TRACE", "TARGET"))
     source, trace, target = parser.parse_args().files
+    if Path(target).exists():
+        parser.error(f"{target} exists; name a new file")
     speech, rate = soundfile.read(source, dtype="int16", always_2d=True)
     channels, piece, lost = speech.shape[1], round(PIECE_S * rate), read_trace(trace)
     loop, late = asyncio.get_running_loop(), np.random.default_rng(0)

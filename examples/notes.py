@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument("--model", default="notes-mel", help="of plc export, or the package's")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.out.exists():
+        parser.error(f"{given.out} exists; name a new file")
     player, rng = NoteGenerator(find(given.model)), np.random.default_rng(given.seed)
     ways = ("scale", "random", "line")
     notes = (made if given.what in ways else read)(given.what, player, rng)

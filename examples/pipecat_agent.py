@@ -8,6 +8,7 @@ python examples/pipecat_agent.py speech.wav lossy.trace heard.wav
 import argparse
 import asyncio
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pipecat.frames.frames as pipecat
@@ -88,6 +89,8 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs=3, metavar=("SOURCE", "TRACE", "TARGET"))
     source, trace, target = parser.parse_args().files
+    if Path(target).exists():
+        parser.error(f"{target} exists; name a new file")
     speech, rate = soundfile.read(source, dtype="int16", always_2d=True)
     channels, piece, lost = speech.shape[1], round(PIECE_S * rate), read_trace(trace)
     late_s = np.random.default_rng(0).uniform(0.0, JITTER_S, len(lost))

@@ -123,6 +123,8 @@ async def main() -> None:
     parser.add_argument("--rate", type=int, default=16_000, help="of the speech, in Hz")
     parser.add_argument("--encoding", choices=["int16", "mulaw"], default="int16")
     given = parser.parse_args()
+    if given.target.exists():
+        parser.error(f"{given.target} exists; name a new file")
     # Before anything is connected: this compiles, once on a machine, and loads the networks.
     buffer = PlayoutBuffer(given.rate, encoding=given.encoding, content="speech")
     speaker = Server(given.rate, given.encoding)

@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import selectors
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from plc.programs.demo import clip_audio
+from tests.plc.embed.c_side import compiled
 from tests.plc.embed.test_gstreamer import environment as gstreamer_environment
 from tests.plc.embed.test_gstreamer import plugins
 from tests.plc.transport.cards.test_portaudio import Server, needs, server
@@ -62,6 +64,112 @@ def test_every_example_is_described_and_run() -> None:
         assert name is not None, file
         test = TESTED[name]
         assert test in globals() or Path(file).name in (ROOT / test).read_text(), file
+
+
+# Those that write a file, with their arguments: the last FILE is what they would write.
+WRITING: dict[str, tuple[str, ...]] = {
+    "conceal_file.py": ("FILE", "FILE"),
+    "pipecat_agent.py": ("FILE", "TRACE", "FILE"),
+    "livekit_room.py": ("FILE", "TRACE", "FILE"),
+    "voice_agent.py": ("FILE",),
+    "aiortc_call.py": ("FILE", "FILE"),
+    "gstreamer_rtp.py": ("FILE", "FILE"),
+    "discord.mjs": ("FILE", "FILE"),
+    "notes.py": ("scale", "FILE"),
+    "c/conceal.c": ("FILE", "FILE", "--loss", "10%"),
+    "c/receiver.c": ("5004", "FILE"),
+    "c/lc3_conceal.c": ("FILE", "TRACE", "FILE", "10", "lc3"),
+}
+WRITES = re.compile(r"soundfile\.write|MediaRecorder|filesink|writeFileSync|fopen\([^)]*\"wb?\"")
+# Names of packages that are not installed, as far as an example asks for them before it begins.
+STANDING_IN = """
+import importlib.abc, importlib.machinery, runpy, sys, types
+
+class Named(type):
+    def __getattr__(cls, name): return Named(name, (Anything,), {})
+
+class Anything(metaclass=Named):
+    def __init__(self, *_): pass
+    def __init_subclass__(cls, **_): pass
+    def __class_getitem__(cls, _): return cls
+
+class Module(types.ModuleType):
+    __path__ = ()
+    def __getattr__(self, name):
+        if name.startswith("__"): raise AttributeError(name)
+        return Named(name, (Anything,), {})
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, *_):
+        asked = name.partition(".")[0] in "aiortc gi livekit loguru pipecat websockets".split()
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if asked else None
+    def create_module(self, spec): return Module(spec.name)
+    def exec_module(self, module): pass
+
+sys.meta_path.insert(0, Finder())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def started(name: str, folder: Path, request: pytest.FixtureRequest) -> list[object]:
+    """Return what starts an example, without what it needs for its work."""
+    example = EXAMPLES / name
+    if example.suffix == ".py":
+        return [sys.executable, "-c", STANDING_IN, example]
+    if example.suffix == ".mjs":
+        if shutil.which("node") is None:
+            pytest.skip("node is not installed")
+        shutil.copy(example, folder)
+        for package in ("plc-engine", "opusscript"):
+            module = folder / "node_modules" / package / "index.mjs"
+            module.parent.mkdir(parents=True)
+            module.write_text("export default 0; export const Concealer = 0, joined = 0;")
+            module.with_name("package.json").write_text('{"exports": "./index.mjs"}')
+        return ["node", folder / name]
+    if name == "c/lc3_conceal.c" and not Path("/usr/include/lc3.h").is_file():
+        pytest.skip("liblc3-dev is not installed")
+    return [compiled(example, request.getfixturevalue("built"), *["-llc3"][: "lc3" in name])]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.system] * name.endswith(".c")) for name in WRITING],
+)
+def test_no_example_replaces_a_file(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    soundfile.write(tmp_path / "in.wav", np.zeros(48_000), 48_000, "PCM_16")
+    (tmp_path / "link.wav").symlink_to("in.wav")
+    (tmp_path / "lost.trace").write_text("01" * 25)
+    before = (tmp_path / "in.wav").read_bytes()
+    command = started(name, tmp_path, request)
+    for target in ("in.wav", "link.wav"):
+        arguments = [
+            {"FILE": "in.wav", "TRACE": "lost.trace"}.get(each, each) for each in WRITING[name]
+        ]
+        arguments[max(k for k, each in enumerate(arguments) if each == "in.wav")] = target
+        done = subprocess.run(
+            [str(each) for each in [*command, *arguments]],
+            env=environment(),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode != 0
+        assert re.search(rf"{target}:? (exists|cannot be written, or is there)", done.stderr), (
+            done.stderr
+        )
+        assert (tmp_path / "in.wav").read_bytes() == before
+
+
+def test_every_example_that_writes_a_file_is_asked() -> None:
+    writing = {
+        name for name in TESTED if name[-1] != "/" and WRITES.search((EXAMPLES / name).read_text())
+    }
+    assert writing == set(WRITING)
 
 
 def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
@@ -247,6 +355,7 @@ def test_a_network_plays_a_scale_and_a_midi_file(tmp_path: Path) -> None:
     track.append(mido.Message("note_on", note=60, velocity=90, channel=9))
     track.append(mido.Message("note_off", note=60, time=960, channel=9))
     mido.MidiFile(ticks_per_beat=480, tracks=[track]).save(tmp_path / "song.mid")
+    out = tmp_path / "song.wav"
     assert run(sys.executable, EXAMPLES / "notes.py", tmp_path / "song.mid", out)[:6] == "1 note"
     samples, _ = soundfile.read(out)
     assert len(samples) == pytest.approx(rate * 0.78, abs=2)

@@ -6,7 +6,7 @@
  *   ./conceal clean.wav heard.wav --loss 10% --burst 3 --seed 7
  *   ./conceal damaged.wav heard.wav --trace lost.trace
  *
- * The WAV file is 16-bit integer or 32-bit float. A trace is a text file with a 1 for each lost
+ * The WAV file is 16- or 24-bit integer or 32-bit float. A trace is a text file with a 1 for each lost
  * packet and a 0 for each other one; "# ..." is a comment. Further options:
  *
  *   --write-trace FILE   write down which packets were lost
@@ -29,7 +29,8 @@
 #include "plc.h"
 
 typedef struct wav {
-    uint32_t sample_rate, channels, bytes; /* bytes of a sample */
+    uint32_t sample_rate, channels, bits; /* of a sample in the file */
+    uint32_t bytes;                       /* of one here: 24 bits are float32, which has them all */
     unsigned char *samples;
     size_t length; /* samples of each channel */
 } wav;
@@ -62,10 +63,29 @@ static uint32_t number(const unsigned char *at, int bytes) {
     return value;
 }
 
+static int32_t to_24_bits(float sample) {
+    double scaled = (double)sample * 8388608.0;
+    scaled = scaled < -8388608.0 ? -8388608.0 : scaled > 8388607.0 ? 8388607.0 : scaled;
+    return (int32_t)(scaled < 0.0 ? scaled - 0.5 : scaled + 0.5);
+}
+
+/* Make float32 of samples of 24 bits. */
+static void widen(wav *audio, const char *name) {
+    size_t count = audio->length * audio->channels, k;
+    float *samples = malloc((count + 1) * sizeof *samples);
+    if (!samples)
+        stop("is too long", name);
+    for (k = 0; k < count; k++)
+        samples[k] = (float)((int32_t)(number(audio->samples + 3 * k, 3) ^ 0x800000) - 0x800000) /
+                     8388608.0f;
+    audio->samples = (unsigned char *)samples;
+    audio->bytes = sizeof *samples;
+}
+
 static wav read_wav(const char *name) {
     size_t size, at = 12, count = 0;
     unsigned char *file = read_file(name, &size);
-    wav audio = {0, 0, 0, NULL, 0};
+    wav audio = {0, 0, 0, 0, NULL, 0};
     if (size < 12 || memcmp(file, "RIFF", 4) || memcmp(file + 8, "WAVE", 4))
         stop("is no WAV file", name);
     while (at + 8 <= size) {
@@ -79,9 +99,10 @@ static wav read_wav(const char *name) {
                 tag = number(chunk + 32, 2); /* WAVE_FORMAT_EXTENSIBLE */
             audio.channels = number(chunk + 10, 2);
             audio.sample_rate = number(chunk + 12, 4);
-            audio.bytes = number(chunk + 22, 2) / 8;
-            if (!((tag == 1 && audio.bytes == 2) || (tag == 3 && audio.bytes == 4)))
-                stop("is neither 16-bit integer nor 32-bit float", name);
+            audio.bits = number(chunk + 22, 2);
+            if (tag == 1 ? audio.bits != 16 && audio.bits != 24 : tag != 3 || audio.bits != 32)
+                stop("is neither 16- or 24-bit integer nor 32-bit float", name);
+            audio.bytes = audio.bits / 8;
         } else if (!memcmp(chunk, "data", 4)) {
             audio.samples = file + at + 8;
             break;
@@ -91,6 +112,8 @@ static wav read_wav(const char *name) {
     if (!audio.samples || !audio.bytes || !audio.channels)
         stop("holds no audio", name);
     audio.length = count / (audio.bytes * audio.channels);
+    if (audio.bits == 24)
+        widen(&audio, name);
     return audio;
 }
 
@@ -101,25 +124,48 @@ static void put(FILE *file, uint32_t value, int bytes) {
     }
 }
 
-static void write_wav(const char *name, const wav *audio) {
-    uint32_t frame = audio->bytes * audio->channels;
-    uint32_t size = (uint32_t)(audio->length * frame);
-    FILE *file = fopen(name, "wb");
+/* Refuse to write over a file. */
+static void check_new(const char *name) {
+    FILE *file = fopen(name, "r+b"); /* which waits for nobody, where it is a pipe */
+    if (!file)
+        return;
+    fclose(file);
+    stop("exists; name a new file", name);
+}
+
+static FILE *create(const char *name) {
+    FILE *file;
+    check_new(name);
+    file = fopen(name, "wb");
     if (!file)
         stop("cannot be written", name);
+    return file;
+}
+
+static void write_wav(const char *name, const wav *audio) {
+    uint32_t frame = audio->bits / 8 * audio->channels;
+    uint32_t size = (uint32_t)(audio->length * frame);
+    size_t count = audio->length * audio->channels, k;
+    FILE *file = create(name);
     fputs("RIFF", file);
-    put(file, 36 + size, 4);
+    put(file, 36 + size + (size & 1), 4);
     fputs("WAVEfmt ", file);
     put(file, 16, 4);
-    put(file, audio->bytes == 2 ? 1 : 3, 2);
+    put(file, audio->bits == 32 ? 3 : 1, 2);
     put(file, audio->channels, 2);
     put(file, audio->sample_rate, 4);
     put(file, audio->sample_rate * frame, 4);
     put(file, frame, 2);
-    put(file, 8 * audio->bytes, 2);
+    put(file, audio->bits, 2);
     fputs("data", file);
     put(file, size, 4);
-    if (fwrite(audio->samples, 1, size, file) != size || fclose(file))
+    for (k = 0; audio->bits == 24 && k < count; k++)
+        put(file, (uint32_t)to_24_bits(((float *)audio->samples)[k]), 3);
+    if (audio->bits != 24)
+        fwrite(audio->samples, 1, size, file);
+    put(file, 0, size & 1); /* chunks have an even length */
+    k = (size_t)ferror(file);
+    if (fclose(file) || k)
         stop("cannot be written", name);
 }
 
@@ -173,8 +219,8 @@ static char *lose(size_t packets, double share, double burst, uint64_t seed) {
 }
 
 static void write_trace(const char *name, const char *trace) {
-    FILE *file = fopen(name, "w");
-    if (!file || fprintf(file, "%s\n", trace) < 0 || fclose(file))
+    FILE *file = create(name);
+    if (fprintf(file, "%s\n", trace) < 0 || fclose(file))
         stop("cannot be written", name);
 }
 
@@ -324,6 +370,9 @@ int main(int count, char **given) {
     plc_stream *stream;
     unsigned char *block, *tail;
 
+    check_new(set.out);
+    if (set.write_trace)
+        check_new(set.write_trace);
     plc_options_init(&options);
     options.sample_rate = audio.sample_rate;
     options.channels = audio.channels;

@@ -57,6 +57,8 @@ int main(int count, char **given) {
     plc_stream *stream;
     if (count < 6 || count > 7)
         fail("usage", "lc3_conceal IN.wav TRACE OUT.wav 10|7.5 lc3|plc|plc1|plc2|plc3 [MODELS]");
+    if (fopen(given[3], "r+b"))
+        fail(given[3], "exists; name a new file");
     trace = read_file(given[2], &size);
     wav = read_file(given[1], &size);
     if (size < HEAD || memcmp(wav + 12, "fmt \20\0\0\0\1\0\1", 11) || memcmp(wav + 36, "data", 4))

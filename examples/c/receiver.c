@@ -7,6 +7,7 @@
  * Build: cc examples/c/receiver.c -o receiver -Ibuild -Lbuild -lplc -Wl,-rpath,"$PWD/build"
  * (on Windows: -lplc -lws2_32). It ends 3 s after the last packet; see docs/embedding.md.
  */
+#define _POSIX_C_SOURCE 200809L /* with -std=c99, too: poll, clock_gettime, ftruncate */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ static int64_t now_ms(void) {
 }
 #endif
 
-enum { TICK_MS = 10, QUIET_MS = 3000 };
+enum { TICK_MS = 10, END_MS = 3000, QUIET_MS = 100, STEP_MOST = 3, SOURCES = 4 };
 static volatile sig_atomic_t is_over;
 static void stop(int number) { is_over = number; }
 
@@ -46,30 +47,64 @@ static int fail(const char *what, const char *why) {
     return 1;
 }
 
-/* Take an RTP packet (RFC 3550, section 5.1) in, unless it is none; return whether it was one. The
- * first packet's payload type and source count: programs that may change both look further. */
-static int take(plc_receiver *receiver, const uint8_t *data, size_t size, int is_mulaw) {
-    static int64_t at, type = -1; /* the time stamp, unwrapped; that of the first packet */
-    static uint8_t source[4];
-    int16_t samples[1 << 15]; /* more than a datagram has */
+/* Play the sound of an RTP packet (RFC 3550, section 5.1); `is_first`: of another source. */
+static int play(plc_receiver *receiver, const uint8_t *data, size_t size, int is_mulaw,
+                int is_first) {
+    static int64_t at, next;      /* the time stamp, unwrapped; the end of the newest packet */
+    int16_t samples[1 << 15];     /* more than a datagram has */
     size_t first = 12 + 4 * (size_t)(data[0] & 15), count, i;
-    if (size < first || data[0] >> 6 != 2 || (data[1] & 127u) - 64 < 32)
-        return 0; /* another version, or RTCP (RFC 5761) */
+    uint32_t stamp = (uint32_t)data[4] << 24 | data[5] << 16 | data[6] << 8 | data[7];
+    static uint32_t before;
     if (data[0] & 16) /* an extension */
         first += size < first + 4 ? size : 4 + 4 * (size_t)(data[first + 2] << 8 | data[first + 3]);
     if (data[0] & 32) /* padding */
         size -= data[size - 1] < size ? data[size - 1] : size;
-    if (size <= first || (type >= 0 && ((data[1] & 127) != type || memcmp(data + 8, source, 4))))
+    if (size <= first)
         return 0;
-    memcpy(source, data + 8, sizeof source);
-    uint32_t stamp = (uint32_t)data[4] << 24 | data[5] << 16 | data[6] << 8 | data[7];
-    at = type < 0 ? stamp : at + (int32_t)(stamp - (uint32_t)at);
-    type = data[1] & 127;
+    at = is_first ? next : at + (int32_t)(stamp - before);
+    before = stamp;
     data += first;
     count = (size - first) / (is_mulaw ? 1 : 2);
+    next = at + (int64_t)count;
     for (i = 0; !is_mulaw && i < count; i++) /* RFC 3551, section 4.5.11: the high byte comes first */
         samples[i] = (int16_t)(data[2 * i] << 8 | data[2 * i + 1]);
     return plc_receive(receiver, is_mulaw ? (const void *)data : samples, count, at) >= 0;
+}
+
+/* Take an RTP packet in, unless it is none; return whether it is played. A source is believed after
+ * two packets next to each other, which are both played, and while no other one has been heard for
+ * QUIET_MS. Packets of another payload type than its first are no sound (DTMF, comfort noise). */
+static int take(plc_receiver *receiver, const uint8_t *data, size_t size, int is_mulaw) {
+    static struct {
+        uint8_t data[1 << 16]; /* the newest packet of a source that is not believed */
+        size_t size;
+    } waiting[SOURCES];
+    static uint8_t source[4];
+    static int type = -1, oldest;
+    static int64_t heard_ms;
+    int k, step;
+    if (size < 12 + 4 * (size_t)(data[0] & 15) || data[0] >> 6 != 2 || (data[1] & 127u) - 64 < 32)
+        return 0; /* another version, or RTCP (RFC 5761) */
+    if (type < 0 || memcmp(data + 8, source, 4)) {
+        for (k = 0; k < SOURCES && memcmp(waiting[k].data + 8, data + 8, 4);)
+            k++;
+        if (k == SOURCES)
+            waiting[k = oldest++ % SOURCES].size = 0;
+        step = (int16_t)((data[2] << 8 | data[3]) - (waiting[k].data[2] << 8 | waiting[k].data[3]));
+        if (!waiting[k].size || !step || abs(step) > STEP_MOST ||
+            (type >= 0 && now_ms() - heard_ms < QUIET_MS)) {
+            memcpy(waiting[k].data, data, waiting[k].size = size);
+            return 0;
+        }
+        memcpy(source, data + 8, 4);
+        type = data[1] & 127;
+        play(receiver, waiting[k].data, waiting[k].size, is_mulaw, 1);
+        waiting[k].size = 0;
+    }
+    if ((data[1] & 127) != type)
+        return 0;
+    heard_ms = now_ms();
+    return play(receiver, data, size, is_mulaw, 0);
 }
 
 /* Write the head of a WAV file of `bytes` of samples, little-endian as they are. */
@@ -123,7 +158,7 @@ int main(int count, char **given) {
         write_head(file, options.sample_rate, each, 0);
     signal(SIGINT, stop);
     double next_ms = (double)now_ms(); /* when the next tick is played */
-    while (!is_over && (!heard_ms || now_ms() - heard_ms < QUIET_MS)) {
+    while (!is_over && (!heard_ms || now_ms() - heard_ms < END_MS)) {
         struct pollfd wait = {.fd = socket_, .events = POLLIN};
         int left_ms = (int)(next_ms - (double)now_ms());
         if (poll(&wait, 1, left_ms > 0 ? left_ms : 0) > 0) {

@@ -386,7 +386,9 @@ int plc_model_load(plc_model **model, const char *path) {
     file = fopen(path, "rb");
     if (!file)
         return code;
-    if (!fseek(file, 0, SEEK_END) && (size = ftell(file)) > 0 && !fseek(file, 0, SEEK_SET)) {
+    /* Of a folder the end is at LONG_MAX, and nothing can be read. */
+    if (fgetc(file) != EOF && !fseek(file, 0, SEEK_END) && (size = ftell(file)) > 0 &&
+        !fseek(file, 0, SEEK_SET)) {
         data = malloc((size_t)size);
         if (!data)
             code = PLC_ERROR_MEMORY;

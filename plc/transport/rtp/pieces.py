@@ -198,7 +198,7 @@ class PlayoutBuffer:
         *,
         at_s: float | None = None,
     ) -> int:
-        """Take a piece in; return how many of its samples are new, and in time.
+        """Take a piece in; return how many samples are new, in time, or were set aside before.
 
         Parameters
         ----------

@@ -504,6 +504,7 @@ static void misuse_models(void) {
     CHECK(plc_model_load(NULL, "model") == PLC_ERROR_ARGUMENT);
     CHECK(plc_model_load(&model, NULL) == PLC_ERROR_ARGUMENT);
     CHECK(plc_model_load(&model, "no/such/file") == PLC_ERROR_FILE);
+    CHECK(plc_model_load(&model, ".") == PLC_ERROR_FILE); /* a folder */
     CHECK(plc_model_serves(NULL, 16000) == PLC_ERROR_MODEL);
     CHECK(plc_model_close(NULL) == PLC_ERROR_MODEL);
     CHECK(model == NULL);

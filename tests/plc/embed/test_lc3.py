@@ -49,6 +49,7 @@ def play(
     soundfile.write(folder / "in.wav", sound(rate, frame_ms), rate)
     write_trace(folder / "lost.trace", lost)
     names = [str(folder / name) for name in ("in.wav", "lost.trace", "out.wav")]
+    Path(names[-1]).unlink(missing_ok=True)  # it replaces no file
     done = run(str(program), *names, f"{frame_ms:g}", by)
     assert done.returncode == 0, done.stderr
     heard, found = soundfile.read(folder / "out.wav")

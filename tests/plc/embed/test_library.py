@@ -38,6 +38,7 @@ from tests.plc.embed.c_side import (
     WARNINGS,
     c_side,
     compiled,
+    conceals,
     recording,
     run,
 )
@@ -146,7 +147,7 @@ def conceal_all(
         level = re.search(r"v\d", suffix)
         command += ["--processor", level[0]] if level else []
         command += ["--packet", str(case.packet), "--lookahead", str(case.lookahead)]
-        done = run(*command, "--prepare", prepare)
+        done = conceals(*command, "--prepare", prepare)
         assert done.returncode == 0, done.stderr
         found = re.match(r"(\d+) packets, (\d+) lost: (\d+) samples concealed", done.stdout)
         assert found is not None
@@ -211,18 +212,18 @@ def test_c_conceals_with_networks_as_python_does_bit_for_bit(
         command += ["--packet", str(packet), "--lookahead", str(lookahead), "--processor", "v3"]
         command += ["--loss", "25%", "--burst", "2.5", "--write-trace", tmp_path / f"{k}.lost"]
         command += ["--content", content] if content else []
-        done = run(*command, "--models", whole)
+        done = conceals(*command, "--models", whole)
         assert done.returncode == 0, done.stderr
         served = re.search(r"^(\d+) of them with a network$", done.stdout, re.MULTILINE)
         assert served is not None
         assert int(served[1]) > 0
         heard.append(soundfile.read(tmp_path / f"{k}-c.wav", always_2d=True)[0])
         command[2] = tmp_path / f"{k}-prepared.wav"
-        assert run(*command, "--models", whole, "--prepare", "1").stdout == done.stdout
+        assert conceals(*command, "--models", whole, "--prepare", "1").stdout == done.stdout
         ahead = soundfile.read(tmp_path / f"{k}-prepared.wav", always_2d=True)[0]
         assert np.array_equal(ahead, heard[-1])
     for limit_ms, serves in (("0.001", False), ("1000", True)):
-        done = run(*command, "--models", whole, "--limit-ms", limit_ms)
+        done = conceals(*command, "--models", whole, "--limit-ms", limit_ms)
         served = re.search(r"^(\d+) of them with a network$", done.stdout, re.MULTILINE)
         assert served is not None
         assert (int(served[1]) > 0) == serves
@@ -254,7 +255,7 @@ def test_c_plays_the_same_prepared_or_not(
     command += ["--packet", str(packet), "--loss", loss, "--models", tmp_path / "music.plcm"]
     played = []
     for prepare in "01":
-        assert run(*command, "--prepare", prepare).returncode == 0
+        assert conceals(*command, "--prepare", prepare).returncode == 0
         played.append(soundfile.read(tmp_path / "out.wav")[0])
     assert np.array_equal(*played)
 
@@ -482,6 +483,7 @@ def test_the_example_says_what_it_cannot_do(built: Library, tmp_path: Path) -> N
     (tmp_path / "lost").write_text("0 0 x")
     soundfile.write(tmp_path / "good.wav", np.zeros(1000), 8000, "PCM_16")
     soundfile.write(tmp_path / "slow.wav", np.zeros(1000), 4000, "PCM_16")
+    soundfile.write(tmp_path / "bytes.wav", np.zeros(1000), 8000, "PCM_U8")
     refusals: list[tuple[str, int, str, list[str]]] = [
         ("in.wav", 1, "is no WAV file", ["--loss", "10%"]),
         ("none.wav", 1, "cannot be read", ["--loss", "10%"]),
@@ -490,11 +492,47 @@ def test_the_example_says_what_it_cannot_do(built: Library, tmp_path: Path) -> N
         ("good.wav", 2, "usage:", []),
         ("good.wav", 2, "usage:", ["--loss"]),
         ("good.wav", 2, "is out of range: 0 to 1", ["--loss", "2"]),
+        ("good.wav", 1, "exists", ["--loss", "10%", "--write-trace", str(tmp_path / "lost")]),
+        ("bytes.wav", 1, "is neither 16- or 24-bit", ["--loss", "10%"]),
     ]
     for name, status, says, options in refusals:
         done = run(program, tmp_path / name, tmp_path / "out.wav", *options)
         assert (done.returncode, says in done.stderr) == (status, True), done.stderr
     assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.system
+def test_the_example_takes_the_usual_wav_files_and_writes_what_it_took(
+    built: Library, tmp_path: Path
+) -> None:
+    program, rate = compiled(EXAMPLE, built), 16_000
+    signal = np.stack([tones(k, rate, rate + 1) for k in range(3)], axis=1)
+    signal[0] = -1.0, 1.0 - 2.0**-23, 2.0**-23
+    source, heard = tmp_path / "in.wav", tmp_path / "out.wav"
+
+    def played(subtype: str) -> np.ndarray:
+        done = conceals(program, source, heard, "--loss", "20%")
+        assert done.returncode == 0, done.stderr
+        assert soundfile.info(heard).subtype == subtype
+        return np.asarray(soundfile.read(heard)[0])
+
+    for form in ("WAV", "WAVEX"):  # WAVE_FORMAT_EXTENSIBLE
+        for subtype, bits in [("PCM_24", 24), ("PCM_16", 16)]:
+            soundfile.write(source, signal, rate, subtype, format=form)
+            found, sent = played(subtype), soundfile.read(source)[0]
+            soundfile.write(source, sent, rate, "FLOAT", format=form)
+            step = 2.0 ** (1 - bits)
+            assert np.abs(found - played("FLOAT").clip(-1.0, 1.0 - step)).max() <= 0.51 * step
+            assert np.mean(found == sent) > 0.5  # what came is bit for bit
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", ["conceal.c", "receiver.c"])
+def test_the_examples_are_plain_c99(built: Library, tmp_path: Path, name: str) -> None:
+    flags = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
+    source, made = str(EXAMPLE.with_name(name)), str(tmp_path / "program.o")
+    include = f"-I{built.library.parent}"
+    subprocess.run(["gcc", *flags, include, "-c", source, "-o", made], check=True)
 
 
 @pytest.mark.system

@@ -238,21 +238,32 @@ def receives_rtp(
         assert running.poll() is None
         time.sleep(0.05)
     first, wait = 2**32 - 5000, time.monotonic()  # the stamps wrap
+    there = "127.0.0.1", port
+
+    def packet(k: int, ssrc: int) -> bytes:
+        payload = coding.encode(signal[k * samples : (k + 1) * samples, None])
+        stamp = ((first if ssrc else 9) + k * samples) % 2**32
+        head = bytes([0x80, coding.payload_type]) + k.to_bytes(2) + stamp.to_bytes(4)
+        return head + ssrc.to_bytes(4) + payload
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(packet(50, 0), there)  # a stray; another source has the port
         for k in range(100):
-            payload = coding.encode(signal[k * samples : (k + 1) * samples, None])
-            stamp = (first + k * samples) % 2**32
-            head = bytes([0x80, coding.payload_type]) + k.to_bytes(2) + stamp.to_bytes(4) + bytes(4)
+            if k in (20, 21):
+                sender.sendto(packet(k, 3), there)
+            if k == 60:  # the sender begins anew, as another source
+                wait += 0.3
+                time.sleep(0.3)
             if k % 10 != 7:
-                sender.sendto(head + payload, ("127.0.0.1", port))
-                sender.sendto(b"\x80\xc8" + bytes(26), ("127.0.0.1", port))  # RTCP, not taken
+                sender.sendto(packet(k, 1 + k // 60), there)
+                sender.sendto(b"\x80\xc8" + bytes(26), there)  # RTCP, not taken
             time.sleep(max(0.0, wait + 0.02 * (k + 1) - time.monotonic()))
     told = running.communicate(timeout=30)[1]
     assert running.returncode == 0
     assert float(re.findall(r"received ([\d.]+) s", told)[0]) == pytest.approx(1.8, abs=0.01)
     heard, played_at = soundfile.read(wav)
     assert played_at == rate
-    assert len(heard) / rate == pytest.approx(2.0, abs=0.3)
+    assert len(heard) / rate == pytest.approx(2.2, abs=0.4)
     came = coding.decode(coding.encode(signal[:, None]))
     assert came is not None
     part = came[40 * samples : 47 * samples, 0]  # between two losses: there as it was sent

@@ -15,7 +15,7 @@ from plc.embed.packaging import DLL, IMPORTS, header
 from plc.embed.toolchain import MUSL
 from plc_kernels.build.targets import WINDOWS, machine, targets_of
 from tests.options import ran
-from tests.plc.embed.c_side import EXAMPLE, WARNINGS, compiled, recording, run
+from tests.plc.embed.c_side import EXAMPLE, WARNINGS, compiled, conceals, recording, run
 from tests.plc.embed.test_library import can_be, needs, on_x86
 from tests.plc.embed.test_receiver import receives_rtp
 
@@ -83,10 +83,10 @@ def plays_the_same(
         options: list[str | Path] = ["--packet", str(packet), "--lookahead", str(lookahead)]
         options += ["--processor", level, "--models", models, "--prepare", str(k % 2)]
         losses: list[str | Path] = ["--loss", "20%", "--burst", "2", "--write-trace", trace]
-        expected = run(here, source, folder / f"{k}-here.wav", *losses, *options)
+        expected = conceals(here, source, folder / f"{k}-here.wav", *losses, *options)
         assert expected.returncode == 0, expected.stderr
         assert "\n0 of them with a network" not in expected.stdout
-        done = run(
+        done = conceals(
             *there, source, folder / f"{k}-there.wav", "--trace", trace, *options, **variables
         )
         assert (done.returncode, done.stdout.replace("\r", "")) == (0, expected.stdout), done.stderr
