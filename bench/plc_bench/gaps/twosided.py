@@ -17,7 +17,7 @@ random: damage of a spectrogram, seen in the samples.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from plc_bench.scores import metrics
 CONTEXT_MS = 128.0
 # Kept free beyond the context, so that nothing is fitted up to the clip's very edge.
 _MARGIN_MS = 10.0
+_END_MS = 50.0
 HOP_MS = 4.0
 """Of a stretch that loses some of its hops; those of damaged spectrograms."""
 # Places tried for a gap before a clip counts as too quiet for it.
@@ -102,21 +103,17 @@ class InpaintSettings:
 
 @dataclass(frozen=True, slots=True)
 class GapScores:
-    """One gap filled by every method.
-
-    Attributes
-    ----------
-    start : int
-        First sample of the gap.
-    snr_ms_db, snr_db : dict
-        By method: SNR of the magnitudes inside the gap, NaN where no frame fits, and of the
-        samples.
-    """
+    """One gap filled by every method."""
 
     clip: str
     start: int
+    """First sample of the gap."""
     snr_ms_db: dict[str, float]
+    """By method: SNR of the magnitudes inside the gap, NaN where no frame fits."""
     snr_db: dict[str, float]
+    """The same of the samples."""
+    ends_db: dict[str, float] = field(default_factory=dict)
+    """The same of those in the first and the last 50 ms of the gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,14 +268,17 @@ def _score_gap(clip: str, signal: Samples, start: int, settings: InpaintSettings
     stop = start + settings.gap_samples
     parts = lost_parts(start, settings)
     lost = np.concatenate([np.arange(*part) for part in parts])
-    snr_ms, snr = {}, {}
+    near = round(settings.sample_rate * _END_MS / 1000)
+    ends = lost[(lost < start + near) | (lost >= stop - near)]
+    snr_ms, snr, ends_db = {}, {}, {}
     for method in settings.methods:
         whole = _repaired(signal, parts, method, settings)
         snr_ms[method] = (
             metrics.snr_ms_db(signal, whole, (start, stop)) if settings.has_frame else math.nan
         )
         snr[method] = metrics.snr_db(signal[lost], whole[lost])
-    return GapScores(clip, start, snr_ms, snr)
+        ends_db[method] = metrics.snr_db(signal[ends], whole[ends])
+    return GapScores(clip, start, snr_ms, snr, ends_db)
 
 
 def filled(

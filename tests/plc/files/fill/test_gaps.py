@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from plc.errors import ConfigError
-from plc.files.fill.gaps import find_unsound, gaps_in_samples, merge_gaps, tracks_of
+from plc.files.fill.gaps import (
+    find_unsound,
+    gaps_in_samples,
+    hold_between,
+    merge_gaps,
+    tracks_of,
+)
+from tests.signals import noise
 
 RATE = 16_000
 
@@ -72,3 +79,14 @@ def test_the_first_sample_that_is_no_number_outside_the_gaps_is_found() -> None:
     assert find_unsound(signal, []) == 20
     assert find_unsound(signal, [(10, 21)]) == 50
     assert find_unsound(signal, [(60, 80), (10, 51)]) is None
+
+
+def test_a_loud_place_turns_nothing_else_of_a_gap_down() -> None:
+    sides = [noise(seed, 8000)[None] for seed in range(2)]
+    gap = noise(2, 16_000, 0.05)[None]
+    gap[0, 8000:8080] *= 40.0
+    held = gap.copy()
+    hold_between(sides, RATE, held)
+    assert np.abs(held).max() < 1.5 * max(np.abs(side).max() for side in sides) + 1e-6
+    far = np.r_[0:7000, 9000:16_000]
+    assert np.array_equal(held[:, far], gap[:, far])
