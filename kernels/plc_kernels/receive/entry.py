@@ -262,8 +262,11 @@ def rest(block: Block, samples: int) -> None:
 
 @kernel
 def waiting(block: Block) -> int:
-    """Return the samples from the next block to the end of the newest unit."""
-    return turns.buffered(block)
+    """Return the samples from the next block to the newest unit's end; of pieces, all that wait."""
+    samples = turns.buffered(block)
+    if block[at.RING_SAMPLES] and block[at.BEGUN]:
+        samples += int(line.ready(block)) + block[at.LEFT]
+    return samples
 
 
 @kernel

@@ -123,6 +123,13 @@ def _begin(filling: Filling) -> None:
         held[k] = now[k]
     for i in range(filling.noise.size):
         filling.noise[i] = 0.0
+    # The last bin gets no noise. There stands the loudest sample, whose sign all noise has: that of
+    # a signal upside down is upside down.
+    loudest = np.float32(0.0)
+    for i in range(filling.past.size):
+        if abs(filling.past[i]) > abs(loudest):
+            loudest = filling.past[i]
+    before[before.size - 1] = loudest
 
 
 @part
@@ -132,13 +139,12 @@ def _make(filling: Filling) -> None:
     before, target = filling.levels[_BEFORE], filling.levels[_TARGET]
     held, now = filling.levels[_HELD], filling.levels[_NOW]
     scale = np.float32(0.5 * frame.size)
+    turned = np.uint64(before[before.size - 1] < np.float32(0.0))
     for k in range(held.size):
         held[k] = now[k] + _KEEP * (held[k] - now[k])
         lacking = min(target[k], _MOST_RISE * before[k]) - _LEAST_LOSS * held[k]
         magnitude = np.sqrt(scale * max(lacking, np.float32(0.0)))
         drawn = next_random(filling.random)
-        # Turned with the fill: that of a signal upside down is upside down.
-        turned = np.uint64(spectrum[k].real < np.float32(0.0))
         re = magnitude if drawn >> np.uint64(63) != turned else -magnitude
         im = magnitude if (drawn >> np.uint64(62)) & np.uint64(1) != turned else -magnitude
         spectrum[k] = complex(re, im)

@@ -52,14 +52,7 @@ def network_signature(manifest: Manifest, shape: NetworkShape) -> Signature:
 
 
 class GapNetwork:
-    """A causal or inpaint network, ready to run; used by one thread at a time.
-
-    Attributes
-    ----------
-    report : :class:`~plc.engine.runtime.shared.SessionReport`, where it runs
-    on_gpu : bool, whether :meth:`keep_warm` is of use
-    last_error : str, why the last result that was not usable was not
-    """
+    """A causal or inpaint network, ready to run; used by one thread at a time."""
 
     def __init__(self, manifest: Manifest, session: BoundSession) -> None:
         self.manifest = manifest

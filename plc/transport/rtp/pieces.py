@@ -183,11 +183,7 @@ class PlayoutBuffer:
     @property
     def buffered_ms(self) -> float:
         """Duration of the samples that wait to be played."""
-        words = self._line
-        waiting = float(entry.waiting(words))
-        if words[layout.BEGUN]:
-            waiting += float(entry.ready(words)) + int(words[layout.LEFT])
-        return 1000.0 * waiting / self._rate
+        return 1000.0 * int(entry.waiting(self._line)) / self._rate
 
     # ---- pieces in ------------------------------------------------------------------------------
 
