@@ -98,7 +98,7 @@ _SIGNS = {
     "type": ("payload type {number}", "not {own_number} ({own})", "{advice}"),
     "moved": (
         "payload type {number}",
-        "not {own_number} as before",
+        "not {own_number} ({own})",
         "it is played, as it decodes as that",
     ),
     "size": ("packets of {size} bytes", "which are not {own}", "see --codec and --channels"),
@@ -334,9 +334,7 @@ class Inspection:
             goes_on = False
             row.clear()
         if len(row) == (_ENOUGH_G722 if self._own.codec.name == "g722" else _ENOUGH):
-            self._tell("moved", packet, known=str(self._own), own_number=self._payload_type)
-            self._payload_type, self._in_place = number, []
-            return True
+            return self._move_to(packet)
         is_brief = number >= _DYNAMIC and now_s - self._audio_s < _BRIEF_S
         is_brief &= goes_on or not fits or is_blank(packet.payload)
         if (is_own and (is_brief or _is_comfort(packet))) or _is_event(packet):
@@ -345,11 +343,20 @@ class Inspection:
         if self._others[number] == _ENOUGH:
             rate = self._rows.rate_of(packet, ticks, now_s)
             known, advice = self._own.other(packet, self._payload_type, ticks, rate, fits)
+            # All that comes may be another number of what is configured; G.722 is anything.
+            is_sure = advice == f"give --payload-type {number}" and self._own.codec.name != "g722"
+            if self._last is None and is_sure and number >= _ASSIGNED:
+                return self._move_to(packet)
             static = STATIC_CODINGS.get(number)
             reading = None if static is None else (*static, number)
             own_number = self._payload_type
             self._tell("type", packet, reading, known, own_number=own_number, advice=advice)
         return False
+
+    def _move_to(self, packet: RtpPacket) -> bool:
+        self._tell("moved", packet, known=str(self._own), own_number=self._payload_type)
+        self._payload_type, self._in_place = packet.payload_type, []
+        return True
 
     def note_without_audio(self, packet: RtpPacket) -> None:
         """Note a packet of the right type without a valid sample count."""

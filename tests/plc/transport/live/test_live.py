@@ -507,9 +507,11 @@ def test_what_comes_from_the_network_and_is_not_as_configured_is_told() -> None:
             engine.tell(lambda _, says, **__: said.append(says))
         source = f"127.0.0.1:{sender.getsockname()[1]}"
     (line,) = said
-    assert line.startswith(f"{here} receives payload type 97 (packets of 320 bytes, ")
+    assert line.startswith(
+        f"{here} receives payload type 97 (l16, 16000 Hz, 1 channel, packets of 320 bytes, "
+    )
     assert line.endswith(
-        f" from {source}, not 96 (l16, 16000 Hz, 1 channel): give --payload-type 97"
+        f" from {source}, not 96 (l16, 16000 Hz, 1 channel): it is played, as it decodes as that"
     )
 
 

@@ -103,9 +103,11 @@ def test_another_payload_type_is_told_after_three_packets_and_once() -> None:
     assert lines_of(playout, sent[:2]) == []
     (line,) = lines_of(playout, sent[2:])
     assert line == (
-        "udp://127.0.0.1:5004 receives payload type 97 (packets of 960 bytes, SSRC 0000abcd) "
-        "from 192.0.2.1:40000, not 96 (l16, 48000 Hz, 1 channel): give --payload-type 97"
+        "udp://127.0.0.1:5004 receives payload type 97 (l16, 48000 Hz, 1 channel, packets of 960 "
+        "bytes, SSRC 0000abcd) from 192.0.2.1:40000, not 96 (l16, 48000 Hz, 1 channel): "
+        "it is played, as it decodes as that"
     )
+    assert playout.arrivals.payload_type == 97
 
 
 def test_redundancy_that_was_not_expected_is_told_as_such() -> None:
@@ -302,8 +304,11 @@ def test_another_type_is_advised_as_what_it_decodes_as(
     sent: tuple[str, int, int], taken: tuple[str, int, int]
 ) -> None:
     packets = voiced_by(open_codec(*sent), 0.2, payload_type=105)
-    (line,) = lines_of(playout_of(*taken), packets)
+    playout = playout_of(*taken)
+    (line,) = lines_of(playout, packets)
     advice = line.rpartition(": ")[2]
+    is_played = sent == taken and sent[0] != "g722"  # any bytes decode as that
+    assert (playout.arrivals.payload_type == 105) == is_played
     names = ("codec", "sample-rate", "channels")
     wanted = [
         f"--{name} {value}"
@@ -312,6 +317,8 @@ def test_another_type_is_advised_as_what_it_decodes_as(
     ]
     if "opus" in (sent[0], taken[0]) and sent[0] == "opus" != taken[0]:
         assert "--payload-type" not in advice
+    elif is_played:
+        assert advice == "it is played, as it decodes as that"
     else:
         assert advice == " ".join(["give", *wanted, "--payload-type 105"])
 
