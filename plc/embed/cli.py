@@ -109,7 +109,7 @@ Folder = Annotated[
 def install_element(folder: Folder = None) -> None:
     """Build plcconceal for GStreamer, with libplc and the networks, and check it.
 
-    It needs a C compiler, pkg-config and libgstreamer1.0-dev.
+    It needs a C compiler, pkg-config, libgstreamer1.0-dev and libgstreamer-plugins-base1.0-dev.
     """
     from plc.embed.gstreamer import install
 

@@ -25,7 +25,10 @@ _INSPECT = Tool(
     "GST_INSPECT",
 )
 _FLAGS = Tool(
-    "GStreamer's headers", ("pkg-config",), "pkg-config libgstreamer1.0-dev", "PKG_CONFIG"
+    "GStreamer's headers",
+    ("pkg-config",),
+    "pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev",
+    "PKG_CONFIG",
 )
 _LONGEST_S = 60.0
 
