@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plc import notice
 from plc.engine.stream.stats import TimeHistogram
 from plc.errors import AudioFileError, NetworkError
 from plc.files.audio import AudioReader, count_samples
@@ -122,6 +123,7 @@ class FileBackend:
             self._cards = portaudio.open_backend(backend)
         self._files: list[Device] = []
         self._recorder: Recorder | None = None
+        self._heard = False
         self._blocks: Iterator[NDArray[np.float32]] | None = None
         self.length_s = math.inf
         """Until a stream of the input is to end."""
@@ -173,7 +175,9 @@ class FileBackend:
         def write() -> None:
             assert self._recorder is not None
             ring.give_out(box, False)
-            self._recorder.write(box)
+            self._heard |= bool(box.any())
+            # What is before the first sound is written with it: there is no file of nothing.
+            (self._recorder.write if self._heard else self._recorder.keep_back)(box)
 
         return _FileStream(ring, sample_rate, block, read if is_input else write)
 
@@ -183,9 +187,11 @@ class FileBackend:
             self._cards.refresh()
 
     def close(self) -> None:
-        """Keep the recording that was written."""
+        """Keep the recording that was written; say so if nothing was heard."""
         if self._recorder is not None:
             self._recorder.close()
+            if not self._heard:
+                notice.tell(f"{self._recorder.path} was not made: nothing was heard")
 
 
 class _FileStream:

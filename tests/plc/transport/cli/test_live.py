@@ -17,6 +17,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
+from plc import notice
 from plc.engine.stream.config import StreamConfig
 from plc.errors import AudioFileError, DeviceError
 from plc.extras import install_command
@@ -130,6 +131,24 @@ def test_a_recording_is_a_device_that_plays_and_one_that_is_written(tmp_path: Pa
     assert rate == 48_000
     begin = int(np.flatnonzero(written[:, 0])[0])
     np.testing.assert_array_equal(written[begin : begin + 500], sent)
+
+
+def test_a_recording_of_nothing_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notice, "listener", told.append)
+    target = tmp_path / "heard.wav"
+    devices = FileBackend("sounddevice", "", str(target))
+    port = DevicePort(devices, str(target), False, 48_000, 2, 0.002)
+    with closing(devices):
+        port.open(0.0)
+        assert port.stream is not None
+        port.stream.ring.write(np.zeros((500, 2), np.float32))
+        ended(lambda: port.stream is not None and port.stream.ring.waiting == 0)
+        port.close()
+    assert not target.exists()
+    assert told == [f"{target} was not made: nothing was heard"]
 
 
 def test_a_live_stream_of_recordings_needs_no_sound_card(
