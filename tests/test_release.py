@@ -185,5 +185,14 @@ def test_the_networks_of_papers_are_a_wheel_of_their_own(
     assert left_out == set(names)
 
 
+def test_no_requirement_is_a_distribution_of_ours_that_anybody_may_register() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *(each for extra in extras.values() for each in extra)]
+    own = [each for each in asked if each.lower().replace("_", "-").startswith("plc")]
+    # The package itself, which is there already, with others of its extras.
+    assert all(re.fullmatch(r"plc-engine\[[a-z,]+\]", each) for each in own)
+
+
 def test_the_papers_name_the_version(release: dict[str, Any]) -> None:
     assert release["problems_of_papers"]() == []

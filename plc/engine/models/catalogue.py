@@ -5,7 +5,6 @@ from pathlib import Path
 
 from plc.engine.models.manifest import Manifest
 from plc.errors import MissingExtraError, ModelError, unknown
-from plc.extras import install_command
 
 PAPERS = {
     "gacela-music-375": "gacela",
@@ -37,8 +36,8 @@ def available(folder: Path | None = None) -> list[Manifest]:
 def absent_paper(what: str) -> MissingExtraError:
     """Return the error for a network of a paper that is not there."""
     return MissingExtraError(
-        f"{what} comes with the extra papers: {install_command('papers')} --find-links FOLDER, "
-        "where plc_engine_papers-*.whl lies in the folder; or plc models --papers with that file"
+        f"{what} comes beside the wheels of a release, in no index: pip install --no-index "
+        "FOLDER/plc_engine_papers-VERSION-py3-none-any.whl; or plc models --papers with that file"
     )
 
 
