@@ -168,6 +168,23 @@ def test_a_live_stream_of_recordings_needs_no_sound_card(
         runner.invoke(app, asked, catch_exceptions=False)
 
 
+def test_where_nobody_is_heard_no_recording_is_left(tmp_path: Path) -> None:
+    """Of a peer, a stream from the network, and a relay."""
+    source, target = tmp_path / "in.wav", tmp_path / "out.wav"
+    soundfile.write(source, noise(1, 8820).reshape(4410, 2), 44_100)
+    near = "udp://127.0.0.1:0"
+    for asked in (
+        ["live", "--in", source, "--out", target, "--to", "udp://127.0.0.1:9", "--from", near],
+        ["live", "--from", near, "--out", target, "--seconds", "0.1"],
+        ["relay", "--listen", near, "--to", target, "--seconds", "0.1"],
+    ):
+        for _ in range(2):  # so the second time is not refused
+            done = runner.invoke(app, [*map(str, asked), "--model", "ar"], catch_exceptions=False)
+            assert done.exit_code == 1, done.output
+            assert "heard no stream: no datagram at all" in done.stderr
+            assert list(tmp_path.iterdir()) == [source]
+
+
 def test_where_no_library_is_there_the_commands_that_bring_them_are_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
