@@ -51,7 +51,8 @@ def test_the_reference_scores_as_in_the_bench_of_inpainting(clips: list[Path]) -
     theirs = measure_inpainting(
         clips, InpaintSettings(methods=("lpc",), gaps_per_clip=2, context="paper")
     )
-    assert ours.gaps == theirs.gaps
+    # How gaps end beside prediction is asked of recordings alone.
+    assert ours.gaps == [replace(gap, ends_db={}) for gap in theirs.gaps]
     assert [failure.clip for failure in ours.failures] == ["silent.wav"]
 
 

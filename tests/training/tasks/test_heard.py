@@ -113,11 +113,15 @@ def test_without_the_fills_nothing_is_left_of_the_first_packets_of_bursts() -> N
 def test_bursts_that_the_engine_drafts_otherwise_are_not_judged() -> None:
     plans = PLAN, replace(PLAN, rung=(20.0, 60.0))
     own, other = (
-        sum(judged for _, judged in plan.cut(speech(1), "speech", np.random.default_rng(1)))
+        sum(
+            judged
+            for seed in range(1, 4)
+            for _, judged in plan.cut(speech(seed), "speech", np.random.default_rng(seed))
+        )
         for plan in plans
     )
-    # Near silence one draft is as good as another.
-    assert other <= own / 10
+    # Near silence one draft is as good as another: 1 to 21 % of a single clip.
+    assert other <= own / 5
 
 
 def test_a_short_burst_is_heard_whole_and_then_leaves() -> None:
