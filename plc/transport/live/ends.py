@@ -175,7 +175,7 @@ class FileBackend:
         def write() -> None:
             assert self._recorder is not None
             ring.give_out(box, False)
-            self._heard |= bool(box.any())
+            self._heard = self._heard or bool(box.any())
             # What is before the first sound is written with it: there is no file of nothing.
             (self._recorder.write if self._heard else self._recorder.keep_back)(box)
 

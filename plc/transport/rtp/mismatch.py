@@ -217,29 +217,31 @@ class _Own:
 
     def other(
         self, packet: RtpPacket, own_number: int, ticks: int, rate: int, fits: bool
-    ) -> tuple[str, str]:
-        """Return a guess at another payload type, and its option."""
+    ) -> tuple[str, str, bool]:
+        """Return a guess at another payload type, its option, and whether no other differs."""
         number = packet.payload_type
         if number in STATIC_CODINGS:
             name, rate, channels = STATIC_CODINGS[number]
-            return _described(name, rate, channels), self.options_for(number, own_number)
+            return _described(name, rate, channels), self.options_for(number, own_number), False
         if number == COMFORT_NOISE:
-            return OTHER_STATIC[number], "that is a pause, in which nothing is to be played"
+            return OTHER_STATIC[number], "that is a pause, in which nothing is to be played", False
         if number in OTHER_STATIC:
-            return OTHER_STATIC[number], "no codec here takes that; let the sender use another"
+            advice = "no codec here takes that; let the sender use another"
+            return OTHER_STATIC[number], advice, False
         own = self.codec.name, self.codec.channels
         found = guess(packet.payload, own[0], ticks // self.samples_per_tick)
         blocks = parse_red(packet.payload)
         types = () if isinstance(blocks, Malformed) else {each.payload_type for each in blocks}
         if found is None and types == {own_number}:
-            return "redundant audio", f"give --red-payload-type {number}"
+            return "redundant audio", f"give --red-payload-type {number}", False
         if found is None and fits and own[0] != "g722" and not self.is_noise(packet):
             found = own
         if found is not None:
-            return "", f"give {' '.join([*self.options(found, rate), f'--payload-type {number}'])}"
+            options = self.options(found, rate)
+            return "", f"give {' '.join([*options, f'--payload-type {number}'])}", not options
         if number == 111 and own[0] != "opus":
-            return "", f"give --payload-type {number} --codec opus if it is that"
-        return "", f"it is not {own[0]} as configured; name its codec by --codec"
+            return "", f"give --payload-type {number} --codec opus if it is that", False
+        return "", f"it is not {own[0]} as configured; name its codec by --codec", False
 
 
 class _Rows:
@@ -342,14 +344,14 @@ class Inspection:
         self._others[number] += 1
         if self._others[number] == _ENOUGH:
             rate = self._rows.rate_of(packet, ticks, now_s)
-            known, advice = self._own.other(packet, self._payload_type, ticks, rate, fits)
-            # All that comes may be another number of what is configured; G.722 is anything.
-            is_sure = advice == f"give --payload-type {number}" and self._own.codec.name != "g722"
-            if self._last is None and is_sure and number >= _ASSIGNED:
+            own_number = self._payload_type
+            known, advice, is_same = self._own.other(packet, own_number, ticks, rate, fits)
+            # A stream may never have had the number that is configured; G.722 is anything.
+            is_same &= self._last is None and self._own.codec.name != "g722"
+            if is_same and number >= _ASSIGNED:
                 return self._move_to(packet)
             static = STATIC_CODINGS.get(number)
             reading = None if static is None else (*static, number)
-            own_number = self._payload_type
             self._tell("type", packet, reading, known, own_number=own_number, advice=advice)
         return False
 
