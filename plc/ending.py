@@ -45,7 +45,6 @@ class _Signals:
         self._raised_s = 0.0
 
     def hear(self, number: int, _frame: object) -> None:
-        """Remember a signal, and unwind the program unless it does so already."""
         if number != _ALARM:
             if self.is_over and self.came:
                 os._exit(128 + self.came)  # asked a second time, with nothing left to unwind

@@ -111,7 +111,6 @@ def _missing(parameter: Any, context: Any) -> str:
 
 
 def _not_of_a_type(cause: dict[str, Any]) -> str:
-    """Return pydantic's error in words, from its ``type``, ``input``, ``ctx`` and ``msg``."""
     given, kind, limits = cause["input"], cause["type"], cause.get("ctx", {})
     if kind == "value_error":  # one of ours, or a choice
         said = cause["msg"].removeprefix("Value error, ")

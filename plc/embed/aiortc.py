@@ -176,7 +176,6 @@ class ConcealedTrack(MediaStreamTrack):
         self._cut()
 
     def _start(self, frame: Any) -> int:
-        """Return where a frame begins, in samples."""
         if frame.pts is None:
             return self._position + len(self._line)
         base = frame.time_base or Fraction(1, frame.sample_rate)
@@ -192,7 +191,6 @@ class ConcealedTrack(MediaStreamTrack):
         return gap if abs(gap) <= self._max_gap_s * frame.sample_rate else None
 
     async def _begin(self, form: tuple[int, str, Any], samples: Packet) -> None:
-        """Begin with a format: a concealer for it is made in a thread, as that takes time."""
         self.restarts += self._format is not None
         self._flush()
         self._close()
@@ -221,7 +219,6 @@ class ConcealedTrack(MediaStreamTrack):
         self._position = position
 
     def _cut(self) -> None:
-        """Make frames of whole packets."""
         assert self._concealer is not None
         n = self._concealer.config.packet_samples
         while len(self._line) >= n:

@@ -131,7 +131,6 @@ def check(folder: str | Path | None = None) -> Path:
 
 
 def _flags() -> list[str]:
-    """Return the compiler's flags for GStreamer."""
     asked = [*find(_FLAGS), "--cflags", "--libs", "gstreamer-1.0"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode:

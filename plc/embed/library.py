@@ -137,7 +137,6 @@ def build_library(
 def _make(
     family: str, work: Path, ready: Path, prefix: bool, tell: Callable[[str], None]
 ) -> list[Path]:
-    """Compile in one folder; put all that is to be kept into another."""
     if family == WASM32:
         return [path.replace(ready / path.name) for path in _build_module(family, work, tell)]
     carried = family == machine() and CARRIED.is_dir()
@@ -157,7 +156,6 @@ def _build_module(family: str, work: Path, tell: Callable[[str], None]) -> list[
 
 
 def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list[Path]:
-    """Compile and link in a folder; return the files to keep."""
     compiler = find(compiler_for(family))
     archiver = find(ARCHIVER)
     targets = step_targets(family)

@@ -131,7 +131,6 @@ def write_trace(
 
 
 def _first_fault(path: str | Path, text: bytes) -> str:
-    """Return place and text of the first character other than 0 and 1."""
     for number, line in enumerate(re.split(rb"\r\n|\r|\n", text), start=1):
         fault = re.search(rb"[^01\s,][^\s,]*|(?<=[01])[^01\s,]+", line)
         if fault:

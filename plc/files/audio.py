@@ -252,7 +252,6 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
     """
 
     def seekable(self) -> bool:
-        """Return False."""
         return False
 
 
@@ -270,7 +269,6 @@ class _Part:
         ]
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples."""
         done = 0
         while len(piece := self.file.read(_READ_SAMPLES, "float32", always_2d=True)):
             for start, stop in self._missing:
@@ -280,8 +278,6 @@ class _Part:
 
 
 class _Libsndfile:
-    """A file that libsndfile reads."""
-
     def __init__(self, path: Path) -> None:
         self.path = path
         self._frames = flac = flac_frames.search(path)
@@ -408,5 +404,4 @@ def _mended(path: Path) -> riff.MendedHead | None:
 
 
 def _library_name(path: Path) -> str | bytes:
-    """Return a path as libsndfile's package takes it, in any encoding."""
     return os.fsencode(path) if os.name == "posix" else str(path)

@@ -243,7 +243,6 @@ def recordings_below(
 
 
 def _leads_into(path: Path, done: tuple[int, int] | None) -> bool:
-    """Return whether a path is a link to something in a folder."""
     if done is None or not path.is_symlink():
         return False
     return any(identity(parent) == done for parent in path.resolve().parents)
@@ -263,7 +262,6 @@ def _is_file(path: Path, refused: Refused) -> bool:
 
 
 def _expanded(given: Path) -> list[Path]:
-    """Return the matches of a pattern, in order; a file or folder itself."""
     text = str(given)
     if os.path.lexists(given) or not glob.has_magic(text):
         return [given]

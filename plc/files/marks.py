@@ -90,7 +90,6 @@ def channel_mark(channels: tuple[int, ...]) -> str:
 
 
 def _parted(text: str) -> tuple[str, tuple[int, ...]]:
-    """Return a text without the channels at its end, and those."""
     found = _CHANNELS.search(text)
     if not found:
         return text, ()
@@ -161,7 +160,6 @@ def read_gaps(
 
 
 def _labelled(line: str) -> Iterator[Stretch]:
-    """Yield the gap that a line of a label track marks."""
     if line.startswith(_FREQUENCIES):
         return
     start, stop, *label = line.strip("\r\n").split("\t")

@@ -137,7 +137,6 @@ def _employ(
     items: Sequence[_Item],
     name: Callable[[_Item], str],
 ) -> None:
-    """Give waiting items to idle workers; start missing workers."""
     idle = [worker for worker in workers if worker.number is None]
     while waiting and (idle or len(workers) < jobs):
         if not idle:
@@ -163,7 +162,6 @@ def _started(work: Callable[[_Item], _T]) -> _Worker:
 
 
 def _serve(pipe: Any, work: Callable[[_Item], _T]) -> None:
-    """Work on items until there are no more, in a process."""
     children.end_with_parent(partial(os._exit, 1))
     sending = threading.Lock()
 

@@ -168,7 +168,6 @@ def inpaint_file(
 
 
 def _blocks(source: Path) -> Iterator[NDArray[np.float32]]:
-    """Read a recording in blocks of a second."""
     with AudioReader(source) as reader:
         yield from reader.stream(reader.sample_rate)
 
@@ -217,7 +216,6 @@ class _Window:
             self.held = np.concatenate([self.held, next(self.blocks)])
 
     def finish(self) -> None:
-        """Write the rest."""
         self._write(len(self.held))
         for block in self.blocks:
             self.held = block

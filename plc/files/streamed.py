@@ -316,7 +316,6 @@ def in_packets(block: NDArray[np.float32], packet_samples: int) -> NDArray[np.fl
 def _check_trace(
     losses: LossSource, source: Path, reader: AudioReader, packet_samples: int
 ) -> None:
-    """Refuse a trace of other packets or too few."""
     if not isinstance(losses, TraceLosses):
         return
     stated = packet_samples_of_trace(losses.path) if losses.path else None
@@ -340,7 +339,6 @@ def _check_trace(
 
 
 def _check_trace_target(trace: Path, losses: LossSource, source: Path) -> None:
-    """Refuse to write the trace over one of its sources."""
     given = losses.path if isinstance(losses, TraceLosses) else None
     inputs = {"the trace that says what to lose": given, "the source itself": source}
     for what, path in inputs.items():

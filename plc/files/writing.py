@@ -165,7 +165,6 @@ class AudioWriter:
         return self.subtype not in _BITS and self.subtype not in _BYTES
 
     def _as_good(self, film: encoder.Source, channels: int, sample_rate: int) -> int:
-        """Return a bit rate not below that of the source."""
         assert film.bitrate
         least = film.bitrate
         if self.path.suffix.lower() in encoder.FORMATS:
@@ -275,7 +274,6 @@ class AudioWriter:
             self._release()
 
     def _release(self) -> None:
-        """Close the descriptor, which ends the lock."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -425,7 +423,6 @@ def check_bitrate(
 
 
 def _check_media(target: Path) -> None:
-    """Raise for a format that needs PyAV where PyAV is missing."""
     try:
         library()
     except MissingExtraError as error:
@@ -535,7 +532,6 @@ def _as_wav(path: Path) -> None:
 
 
 def _tell_length(path: Path) -> None:
-    """Write the length into a FLAC file that ended early."""
     samples = 0
     with contextlib.suppress(soundfile.LibsndfileError), soundfile.SoundFile(path) as file:
         while len(piece := file.read(_READ_SAMPLES, dtype="int32")):

@@ -186,7 +186,6 @@ class LongGapNetwork:
         return out
 
     def _lost_frames(self, frames: int, gap: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return which frames miss more than a little of their energy."""
         missing = np.zeros((frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES)
         missing[slice(*gap)] = 1.0
         windows = np.lib.stride_tricks.sliding_window_view(missing, WINDOW_SAMPLES)[::HOP_SAMPLES]
@@ -334,7 +333,6 @@ def _band_edges(bins: int) -> NDArray[np.intp]:
 
 
 def _band_powers(frames: NDArray[np.float32], edges: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the mean power of each band over some frames."""
     power = (frames.astype(np.float64) ** 2).mean(axis=0)
     sums: NDArray[np.float64] = np.add.reduceat(power, edges[:-1]) / np.diff(edges)
     return sums

@@ -223,7 +223,6 @@ def run(
 
 
 def _streams(model: GilbertElliott) -> dict[str, LossyClip]:
-    """Return the clips with their losses."""
     streams = {clip: _stream(clip, model) for clip in CLIPS}
     for clip, stream in streams.items():
         if not stream.lost.any():
@@ -264,7 +263,6 @@ class _Bench:
     def scores(
         self, stream: LossyClip, played: NDArray[np.float32], lost: NDArray[np.bool_]
     ) -> dict[str, float]:
-        """Return each judge's score of the speech as it was played."""
         found = {}
         for name, judge in list(self.judges.items()):
             try:
@@ -278,7 +276,6 @@ class _Bench:
 
 
 def _check_folder(folder: Path, rivals: Iterable[str]) -> None:
-    """Raise if some of the files exist and are no earlier demonstration's."""
     labels = ("original", LOSSY, *LABELS.values(), *rivals)
     endings = (".trace", ".png", *(f"-{label.lower()}.wav" for label in labels))
     every = {f"{clip}{ending}" for clip in CLIPS for ending in endings}
@@ -324,7 +321,6 @@ def _play_all(
     bench: _Bench,
     progress: Callable[[str], None] | None,
 ) -> tuple[list[DemoRow], dict[str, NDArray[np.float32]]]:
-    """Play a stream in every way; write each to a file."""
     lost = np.repeat(stream.lost, stream.packet_samples)[: len(stream.original)]
     played = {LOSSY: np.where(lost, np.float32(0.0), stream.original)}
     *methods, ours = LABELS
@@ -361,7 +357,6 @@ def _play_all(
 
 
 def _play(stream: LossyClip) -> NDArray[np.float32]:
-    """Return a concealer's output."""
     concealer = Concealer(
         sample_rate=stream.sample_rate,
         channels=1,
@@ -428,7 +423,6 @@ def explained(rows: Sequence[DemoRow]) -> list[str]:
 
 
 def _table(rows: list[DemoRow]) -> str:
-    """Return the table of the page."""
     judges = list(dict.fromkeys(name for row in rows for name in row.scores))
     headings = [
         "clip",

@@ -226,7 +226,6 @@ def _ladders(problems: list[str]) -> tuple[Ladder, ...]:
 
 
 def _cache() -> Cache:
-    """Return the folder of compiled kernels, and their number."""
     from plc.engine.stream.warm import cache_folder, compiled
     from plc.transport.rtp.pieces import WARM_UPS
     from plc_kernels.build.library import LEVEL
@@ -243,7 +242,6 @@ def _cache() -> Cache:
 
 
 def _writable(folder: Path) -> bool:
-    """Return whether a file can be made in a folder."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
@@ -254,7 +252,6 @@ def _writable(folder: Path) -> bool:
 
 
 def _flush_to_zero() -> bool:
-    """Return whether the audio path flushes subnormal numbers to zero."""
     import numpy as np
 
     from plc_kernels.build.denormals import flush_denormals, restore_denormals

@@ -164,7 +164,6 @@ def network_facts(health: NetworkHealth) -> list[tuple[str, str]]:
 
 
 def _verdict(health: NetworkHealth) -> str:
-    """Return how many networks run, by the first provider of each."""
     models = list(dict.fromkeys(trial.model for trial in health.trials))
     if not models:
         return "none in the package"
@@ -183,7 +182,6 @@ def _verdict(health: NetworkHealth) -> str:
 
 
 def _on_provider(health: NetworkHealth, provider: str) -> str:
-    """Return a provider's networks and speed, or the problem."""
     trials = [trial for trial in health.trials if trial.provider == provider]
     works = [trial for trial in trials if trial.report is not None]
     if not trials:
@@ -204,7 +202,6 @@ def _extras(trial: Trial) -> str:
 
 
 def _remedy(health: NetworkHealth, provider: str, trials: Sequence[Trial]) -> str:
-    """Return why a provider runs nothing, and the remedy."""
     if provider == "cpu":
         return _reason(trials, provider)
     if not health.gpu:

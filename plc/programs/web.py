@@ -318,7 +318,6 @@ def _fields(path: str) -> str:
 
 
 def _filled(name: str, *, script: str, **values: str) -> bytes:
-    """Return a page with its script, its style and the other values filled in."""
     from plc import __version__
 
     given = policy(None if name == "index.html" else script)

@@ -37,8 +37,6 @@ _LONGEST_S = 6.0
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A finding of a recording."""
-
     outcome: Outcome
     finding: Finding
 
@@ -109,8 +107,6 @@ def _about(report: RepairReport, places: list[_Found], shown: dict[int, int]) ->
 
 
 def _heard(places: list[_Found]) -> list[int]:
-    """Return which places get players: of each recording those first that need a judgement."""
-
     def sureness(number: int) -> tuple[bool, float]:
         finding = places[number].finding
         return not finding.doubt, finding.confidence
@@ -153,7 +149,6 @@ def _table(places: list[_Found]) -> str:
 
 
 def _choices(report: RepairReport, places: list[_Found], shown: dict[int, int]) -> dict[str, Any]:
-    """Return the page script's data: label files, and the lines of each place."""
     looked = [each for each in report.outcomes if each.state not in (FAILED, NOT_LOOKED_AT)]
     return {
         "files": [names_beside(each.name)[0] for each in looked],

@@ -339,7 +339,6 @@ def run_repair(
 
 
 def _timed(job: Job) -> Callable[..., Outcome]:
-    """Return a function that makes a job's outcome, with the time since now."""
     start_s, processor_s = time.perf_counter(), time.process_time()
 
     def outcome(**told: Any) -> Outcome:
@@ -369,7 +368,6 @@ def look(job: Job) -> Outcome:
 
 
 def _fetched(files: Place | ZippedLabels, name: str, folder: Path) -> Path:
-    """Fetch a file; notices name it as the place does."""
     path = files.fetch(name, folder)
     if path.is_relative_to(folder):
         notice.rename(path, f"{files.url}/{name}")
@@ -403,7 +401,6 @@ def _found(job: Job, keeper: Keeper, folder: Path) -> tuple[Path, DetectReport, 
 
 
 def _repaired(job: Job, keeper: Keeper, folder: Path) -> dict[str, Any]:
-    """Find and fill; return the fields of the outcome."""
     source, damage, told = _found(job, keeper, folder)
     made = folder / _MADE / PurePosixPath(told["result"]).name
     made.parent.mkdir()
@@ -501,7 +498,6 @@ def _refused(
 def _refusal(
     job: Job, targets: Place, known: Mapping[tuple[int, int] | None, str], among: bool
 ) -> str:
-    """Return why a recording is not begun; an empty text if it is."""
     if not job.result:
         return "its result would have the name of another one; rename it"
     if among:

@@ -115,7 +115,6 @@ class _Clock:
         self.jumps = 0
 
     def read(self, time_s: float) -> float:
-        """Return the time of a packet."""
         if math.isnan(self._last_s):
             self.begin_s = self._last_s = time_s
         gap_s, self._last_s = time_s - self._last_s, time_s
@@ -188,7 +187,6 @@ class Capture:
                 yield now_s, heard, datagram.payload
 
     def _source(self, key: tuple[Address, Address, int]) -> Sender | None:
-        """Return a source; where there are too many, some take the place of the oldest stray."""
         sources = self._sources
         if key not in sources and not self._is_known:
             if len(sources) >= _SOURCES_MAX:
@@ -404,7 +402,6 @@ class Played:
         self._paused = self._paused + len(block) if is_after else 0
 
     def _rest(self, now_s: float) -> None:
-        """Write silence for the blocks of a pause that are due."""
         samples = self.relay.rest(now_s)
         if self.lost and self.lost[-1][1] == self.samples:
             self.lost[-1] = self.lost[-1][0], self.samples + samples

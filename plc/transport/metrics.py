@@ -117,14 +117,12 @@ Collect = Callable[[], Iterable[Sample]]
 
 
 def _counts(of: str, **texts: str) -> list[Metric]:
-    """Return counters that are attributes of a part of the source, by their names."""
     return [Metric(name, attrgetter(f"{of}.{name}"), text) for name, text in texts.items()]
 
 
 def _gauge(
     name: str, read: Callable[[Any], Any], text: str, labels: tuple[str, ...] = ()
 ) -> Metric:
-    """Return a gauge."""
     return Metric(name, read, text, labels, "gauge")
 
 
@@ -135,7 +133,6 @@ def _times(name: str, path: str, bounds_s: tuple[float, ...], text: str) -> Metr
 
 
 def _devices(path: str) -> Callable[["Live"], Values]:
-    """Return a reader of an attribute of each device, by direction."""
     read = attrgetter(path)
     return lambda live: [((port.direction,), read(port)) for port in live.ports]
 
@@ -375,7 +372,6 @@ class Exporter:
         self._health = health
 
     def _health_page(self, _accept: str) -> tuple[int, str, bytes]:
-        """Return the health; with status 503 if the program does not work."""
         works, said = self._health()
         return 200 if works else 503, "application/json", to_json(said).encode() + b"\n"
 

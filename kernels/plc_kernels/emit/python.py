@@ -77,7 +77,6 @@ class _Words:
         return self._build.gep(self._begin, [_WORD(self.next - 1)])
 
     def take(self, type_: Any) -> Any:
-        """Return an argument."""
         build, context = self._build, self._context
         match type_:
             case kinds.Array():
@@ -102,7 +101,6 @@ class _Words:
         raise TypeError(f"{type_} is of no kind that kernels.c takes")
 
     def give(self, type_: Any, value: Any) -> None:
-        """Write a result."""
         build = self._build
         match type_:
             case kinds.BaseTuple():

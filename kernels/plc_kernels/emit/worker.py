@@ -123,7 +123,6 @@ _STEP: Any = kernel(step.py_func)
 
 
 def _step(action: int, pointers: str, *given: tuple[Kind, int]) -> View:
-    """Return a view of the step; ``given`` follow the action."""
     return View(_STEP, pointers, ((Kind.WORDS, 0), (Kind.CONSTANT, action), *given))
 
 
@@ -394,7 +393,6 @@ def _stand_in() -> None:
 
 
 def _text(kernel: Any, types_: tuple[Any, ...]) -> str:
-    """Return LLVM's text of a kernel and everything that it calls."""
     text = whole_text(kernel, types_) + "\ndeclare void @llvm.trap()\n"
     # What tells how two arrays differ in shape is a hundred functions on text.
     return re.sub(
@@ -406,7 +404,6 @@ def _text(kernel: Any, types_: tuple[Any, ...]) -> str:
 
 
 def _value(context: Any, build: Any, kind: Kind, given: Any, k: int) -> Any:
-    """Return a kernel's argument."""
     word = ir.IntType(64)
     match kind:
         case Kind.WORDS:
@@ -426,7 +423,6 @@ def _value(context: Any, build: Any, kind: Kind, given: Any, k: int) -> Any:
 
 
 def _array(context: Any, build: Any, pointer: Any, length: Any = _ANY_LENGTH) -> Any:
-    """Return numba's view of words at an address."""
     array = context.make_array(_INT64_ARRAY)(context, build)
     populate_array(
         array, data=pointer, shape=[length], strides=[ir.IntType(64)(8)], itemsize=8, meminfo=None
@@ -448,7 +444,6 @@ def _moved(text: str, target: Target, compiler: Any) -> str:
 
 
 def _begun_anew(text: str, target: Target, compiler: Any) -> str:
-    """Return text with the first lines of a target."""
     text = re.sub(r'^target (datalayout|triple) = ".*"\n', "", text, flags=re.MULTILINE)
     return _head(target, compiler) + text
 
@@ -476,7 +471,6 @@ def _marked(text: str, name: str, attribute: str) -> str:
 
 
 def _head(target: Target, compiler: Any) -> str:
-    """Return the first lines of a module."""
     return f'target datalayout = "{compiler.target_data}"\ntarget triple = "{target.triple}"\n'
 
 

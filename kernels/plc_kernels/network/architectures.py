@@ -158,7 +158,6 @@ class _Adapted(Layers):
 
 
 def _recur(net: Layers, groups: int, x: Rows, y: Rows) -> None:
-    """Add the recurrent layers side by side."""
     units = y.channels
     names = [f"gru.parts.{g}" for g in range(groups)] if groups > 1 else ["gru"]
     inputs, states, biases = (
@@ -246,7 +245,6 @@ class _Grids(Layers):
     """A list of layers of grids."""
 
     def channels(self, name: str) -> int:
-        """Return the channels that a block makes."""
         channels = self.shape(f"{name}.convolution.bias", 1)[0]
         require(channels >= LANES and TAPS * channels <= MOST_INPUTS, "its channels")
         return channels

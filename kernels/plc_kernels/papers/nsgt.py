@@ -243,7 +243,6 @@ def fast_length(samples: int) -> int:
 def _windows(
     centres: NDArray[np.float64], equal: slice
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the table of bands and all windows; centres are in bins."""
     reach = np.maximum(np.diff(centres), _LEAST_REACH)
     below = np.concatenate([reach[:1], reach])
     above = np.concatenate([reach, reach[-1:]])

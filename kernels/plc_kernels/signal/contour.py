@@ -111,7 +111,6 @@ class CrossingSpace(NamedTuple):
 
 @inlined
 def _every(rate: int) -> int:
-    """Return the samples that become one to look at."""
     return int(max(rate // _LOOK_RATE, 1))
 
 
@@ -161,7 +160,6 @@ def thin_out(x: NDArray[np.float32], every: int, out: NDArray[np.float32]) -> No
 
 @kernel
 def _likeness(x: NDArray[np.float32], first: int, second: int, samples: int) -> float:
-    """Return the normalised correlation of two parts of ``x``."""
     a = x[first : first + samples]
     b = x[second : second + samples]
     cross = np.float32(0.0)

@@ -76,7 +76,6 @@ def _rms(row: NDArray[np.float32], begin: int, stop: int) -> float:
 
 @part
 def _steps(row: NDArray[np.float32], begin: int, stop: int) -> tuple[bool, float, float]:
-    """Return whether samples move, their mean and their largest step."""
     moving, total, most = 0, 0.0, 0.0
     for i in range(begin + 1, stop):
         size = float(abs(row[i] - row[i - 1]))
@@ -114,7 +113,6 @@ def _cuts(rate: int, row: NDArray[np.float32], first: int, begin: int, length: i
 
 @part
 def _bitten(rate: int, row: NDArray[np.float32], first: int, begin: int, stop: int) -> bool:
-    """Return whether zeros in moving sound have a jump on both sides."""
     wide = int(_MOVING_MS * rate / 1000.0)
     if stop - begin < _SHORT_RUN or begin - first < wide or abs(row[begin]) > _ZERO:
         return False
@@ -181,7 +179,6 @@ def _find_runs(
     state: NDArray[np.int64],
     marked: NDArray[np.int8],
 ) -> None:
-    """Mark the runs of equal samples that cut sound off, behind ``done``."""
     end = row.size
     begin = past - state[RUN]
     first = past - state[KNOWN]
@@ -223,7 +220,6 @@ def _find_copies(
     state: NDArray[np.int64],
     marked: NDArray[np.int8],
 ) -> None:
-    """Mark the blocks that repeat earlier samples."""
     end = row.size
     first = past - state[KNOWN]
     longest = past - int(MORE_MS * rate / 1000.0)

@@ -268,7 +268,6 @@ def _measure_change(
     counts: NDArray[np.int64],
     flux: NDArray[np.float32],
 ) -> None:
-    """Average the change of the bins between frames near the floor."""
     now = np.float32(0.0)
     before = np.float32(0.0)
     least = np.float32(0.0)

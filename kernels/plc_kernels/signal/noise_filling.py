@@ -134,7 +134,6 @@ def _begin(filling: Filling) -> None:
 
 @part
 def _make(filling: Filling) -> None:
-    """Make half a frame of noise: with it the fill has its level, or 3 dB less."""
     spectrum, frame, noise = filling.spectrum, filling.frame, filling.noise
     before, target = filling.levels[_BEFORE], filling.levels[_TARGET]
     held, now = filling.levels[_HELD], filling.levels[_NOW]

@@ -328,7 +328,6 @@ class _Walk:
     def _fields(
         self, data: memoryview, known: dict[int, str], message: str
     ) -> Iterator[tuple[str, Value]]:
-        """Yield each field's name and value; refuse unknown fields."""
         place = 0
         while place < len(data):
             tag, place = self._varint(data, place)

@@ -177,7 +177,6 @@ class ContextEncoder:
         return mean
 
     def _context(self, hidden: NDArray[np.float32], start: int) -> NDArray[np.float32]:
-        """Return the network's input for the window that begins at ``start``."""
         sides = (
             np.pad(padded(hidden, start - CONTEXT_SAMPLES, start), (0, TOUCHING * HOP_SAMPLES)),
             np.pad(
@@ -358,7 +357,6 @@ def encoder_signature(batch: int, graph: GraphSummary) -> Signature:
 
 
 def _lead_hops(extension: str, gap_hops: int) -> int:
-    """Return the hops from the window's beginning to the gap."""
     spare = GAP_SAMPLES // HOP_SAMPLES - gap_hops
     if extension not in EXTENSIONS:
         raise ConfigError(unknown("extension", extension, EXTENSIONS))

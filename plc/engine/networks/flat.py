@@ -72,7 +72,6 @@ def flat_file(manifest: Manifest, outside_at: int = 0) -> bytes | None:
 
 
 def _sizes(manifest: Manifest, sample_rate: int) -> NDArray[np.int64]:
-    """Return a plan that has sizes alone."""
     frames, context = manifest.frames(sample_rate), manifest.context_frames
     plan = np.zeros(HEAD, np.int64)
     plan[[DRAFTS, BINS]] = len(manifest.drafts), manifest.bins(sample_rate)

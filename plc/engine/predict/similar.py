@@ -115,7 +115,6 @@ def _search(
     around: NDArray[np.int64],
     stride: int,
 ) -> NDArray[np.int64]:
-    """Return the beginnings of the passages that match best."""
     match = around.size // 2
     if stride == 1:
         return _best(_scores(signal, start, stop, match))
@@ -162,7 +161,6 @@ def _scores(signal: NDArray[np.float32], start: int, stop: int, match: int) -> N
 
 
 def _best(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return where the best passages begin, the best first."""
     # The highest of each few places, then the best of those: no more than one in a few is taken.
     usable = scores.size // _APART * _APART
     groups = scores[:usable].reshape(-1, _APART)

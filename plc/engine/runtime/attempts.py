@@ -142,7 +142,6 @@ def _is_stale(folder: Path, newest_s: float) -> bool:
 
 
 def _sync(folder: Path) -> None:
-    """Write a folder's files to the disk, then the folder."""
     for path in folder.rglob("*"):
         _sync_one(path)
     _sync_one(folder)

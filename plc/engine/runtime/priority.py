@@ -132,7 +132,6 @@ class Priority:
         return refusal if self._by_rtkit else ""
 
     def _guard(self) -> None:
-        """Have the system signal a thread that spins."""
         import resource
 
         before = resource.getrlimit(resource.RLIMIT_RTTIME)
@@ -163,7 +162,6 @@ class Priority:
         signal.signal(signal.SIGXCPU, handler)  # type: ignore[arg-type]
 
     def _lower_all(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
-        """Make all threads ordinary: one of them spins."""
         self.spins += 1
         self._lowered_s = time.monotonic()
         for thread in list(self._levels):
@@ -189,7 +187,6 @@ class Priority:
         return level
 
     def _raise(self, thread: int, level: Level) -> bool:
-        """Raise a thread; forget one that has ended."""
         grant = _ask_rtkit if self._by_rtkit else _set_fifo
         refused = grant(thread, level)
         if refused:

@@ -166,8 +166,6 @@ def check_graph(found: GraphSummary, manifest: Manifest, signature: Signature) -
 
 @dataclass(slots=True)
 class _Opener:
-    """Opens a network on one provider after the other."""
-
     ort: ModuleType
     manifest: Manifest
     data: bytes | None
@@ -203,7 +201,6 @@ class _Opener:
         return self._on_gpu("tensorrt", options)
 
     def _identity(self) -> dict[str, str]:
-        """Return everything that an engine depends on."""
         return {
             "model": self.manifest.sha256,
             "onnxruntime": str(self.ort.__version__),
@@ -215,7 +212,6 @@ class _Opener:
         }
 
     def _warm(self, name: str, providers: list[Options]) -> BoundSession:
-        """Return a session that was run and, on a GPU, compared."""
         session = self._session(name, providers)
         begin_s = time.perf_counter()
         prove(session, lambda: self._session("cpu", [CPU_OPTIONS]))
@@ -242,7 +238,6 @@ class _Opener:
         return session
 
     def _opened(self, name: str, providers: list[Options]) -> OpenSession:
-        """Open a session on a GPU, for one stream."""
         with quiet(self.ort):
             opened = _open(self.manifest, self.graph, self.data, [*providers, CPU_OPTIONS])
         used = opened.raw.get_providers()[0]

@@ -265,7 +265,6 @@ def check_weights(manifest: Manifest) -> None:
 
 
 def _state(found: os.stat_result) -> tuple[int, ...]:
-    """Return a file's state: device, inode, size and times."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

@@ -220,7 +220,6 @@ class OneThread:
 
 
 def _is_running(frame: FrameType) -> bool:
-    """Return whether a frame is on a thread's stack."""
     for top in sys._current_frames().values():
         at: FrameType | None = top
         while at is not None:

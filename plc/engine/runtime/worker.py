@@ -208,7 +208,6 @@ class _Life:
         self._unwanted = False
 
     def open(self) -> None:
-        """Open the network, in the thread that will run it."""
         self.network = self._open_network()
 
     def serve(self) -> None:
@@ -247,7 +246,6 @@ class _Life:
         self.results.put(ticket)
 
     def end(self) -> None:
-        """Ask the thread to end."""
         self._unwanted = True
         self.requests.put(_CLOSE)
         self.cancel()
@@ -485,7 +483,6 @@ class NetworkWorker:
             self._life.requests.put(_KEEP_WARM)
 
     def _take_results(self) -> None:
-        """Take results that nobody waits for."""
         results = self._life.results
         while not self._pending and (done := self._next_result(results, 0.0)) is not None:
             if done == _CLOSE and not self._closed:

@@ -100,8 +100,6 @@ Doubtful = Annotated[bool, typer.Option("--doubtful", help="Take doubtful places
 
 
 class _Report(Protocol):
-    """Result of a command on one recording."""
-
     def as_dict(self) -> dict[str, Any]: ...
 
 
@@ -299,7 +297,6 @@ class Work:
         print_json({"files": files, "refused": refused})
 
     def _show(self, done: "Sequence[tuple[Pair, Filled]]", page: Path, overwrite: bool) -> None:
-        """Write the page."""
         from plc.files.pages import listening
         from plc.files.pages.repaired import page_of
         from plc.files.recordings import Repaired
@@ -363,7 +360,6 @@ def _told(what: object, folder: Path) -> str:
 
 
 def _stdin(folder: Path) -> Path:
-    """Return a file with all of stdin."""
     path = folder / "stdin"
     with path.open("wb") as file:
         shutil.copyfileobj(typer.get_binary_stream("stdin"), file)
@@ -390,7 +386,6 @@ def belonging(given: Path, pair: "Pair", suffixes: Sequence[str]) -> Path:
 
 
 def _labels(given: Path, pair: "Pair", folder: Path) -> Path:
-    """Return the labels of a recording; a zip file's are put into a folder."""
     from plc.files.marks import label_of, zipped_labels
 
     labels = zipped_labels(given)

@@ -78,7 +78,6 @@ def pages_of(packets: Sequence[tuple[bytes, int]], stream: int, number: int) -> 
 
 
 def _lengths(size: int) -> bytes:
-    """Return the segment lengths (lacing) of a packet."""
     return b"\xff" * (size // SEGMENTS_MAX) + bytes([size % SEGMENTS_MAX])
 
 

@@ -231,7 +231,6 @@ def _is_open(file: BinaryIO, chunk: Chunk, end: int) -> bool:
 
 
 def _behind(file: BinaryIO, stop: int, end: int) -> int:
-    """Return the bytes behind the audio that are in no chunk."""
     if stop >= end or _next(file, stop, end, "little") is not None:
         return 0
     file.seek(stop)

@@ -141,7 +141,6 @@ class MediaEncoder:
             ) from error
 
     def _add_streams(self, encoder: str, channels: int) -> Any:
-        """Add the sound, and in their order the streams to copy."""
         usual = _LAYOUTS.get(channels, f"{channels}c")
         if self._film is None:
             return self._container.add_stream(encoder, rate=self._rate, layout=usual)
@@ -167,7 +166,6 @@ class MediaEncoder:
         return next(name for name in names if name.startswith(self._sample_format))
 
     def _add_covers(self, suffix: str, tags: Tags) -> list[Any]:
-        """Add covers that the format holds; return their packets."""
         packets = []
         for picture in tags.pictures:
             mime = picture.mime or mime_of(picture.data)
@@ -244,7 +242,6 @@ class MediaEncoder:
 
 
 def _options(suffix: str, sample_rate: int) -> dict[str, str]:
-    """Return the muxer's options."""
     if suffix not in _EDITED:
         return {}
     # Edit lists, which say where the sound begins and ends, count in these units.

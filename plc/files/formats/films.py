@@ -194,14 +194,12 @@ class _Order:
         self._last: int | None = None
 
     def take(self, packet: Any) -> list[Any]:
-        """Take the next packet; return those that have their time."""
         self._held.append(packet)
         if packet.pts is not None:
             heapq.heappush(self._shown, packet.pts)
         return [self._next()] if len(self._held) > _HELD_PICTURES else []
 
     def finish(self) -> list[Any]:
-        """Return the other packets, with their times."""
         return [self._next() for _ in range(len(self._held))]
 
     def _next(self) -> Any:

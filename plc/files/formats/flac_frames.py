@@ -187,7 +187,6 @@ def start_of(packet: bytes, streaminfo: bytes) -> int | None:
 
 
 def _form_of(streaminfo: bytes) -> tuple[int, int, int]:
-    """Return rate, channels and bits of a sample."""
     number = int.from_bytes(streaminfo[10:14], "big")
     return number >> 12, (number >> 9 & 7) + 1, (number >> 4 & 31) + 1
 
@@ -208,7 +207,6 @@ def _behind_blocks(data: mmap.mmap, begin: int) -> int:
 
 
 def _headers(data: mmap.mmap, begin: int, streaminfo: bytes) -> Iterator[_Header]:
-    """Yield every place that looks like a frame."""
     for sync in _SYNCS:
         at = data.find(sync, begin)
         while at >= 0:
@@ -219,7 +217,6 @@ def _headers(data: mmap.mmap, begin: int, streaminfo: bytes) -> Iterator[_Header
 
 
 def _parsed(header: bytes, at: int, streaminfo: bytes) -> _Header | None:
-    """Return a frame's header, filled up from STREAMINFO."""
     if len(header) < 6:
         return None
     size_code, rate_code = header[2] >> 4, header[2] & 0x0F
@@ -322,7 +319,6 @@ def _rising(found: Sequence[_Header]) -> list[_Header]:
 
 
 def _starts(row: Sequence[_Header], told: int, block: int) -> list[int]:
-    """Return the first sample of each frame, by its number."""
     steps = list(pairwise(row))
     counting = sum(b.number - a.number >= a.samples for a, b in steps)
     if 2 * counting > len(steps) - (row[0].marked and not steps):

@@ -234,7 +234,6 @@ class _Samples:
         self._like: tuple[object, ...] = ()
 
     def frame(self, frame: Any, done: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the pieces of the next frame, which begins after ``done`` samples."""
         like = frame.sample_rate, frame.layout.name, frame.format.name
         if like != self._like:
             yield from self.rest()
@@ -254,7 +253,6 @@ class _Samples:
         yield from self._resampled(frame)
 
     def rest(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples of the last frame that the resampler still holds."""
         if self._resampler is not None:
             yield from self._resampled(None)
 
@@ -291,7 +289,6 @@ class _Place:
         return bool(self._lengths or self._fails)
 
     def fail(self, stamp: int | None) -> None:
-        """Note a packet that cannot be decoded."""
         self.failed = True
         if stamp is not None:
             self._fails.append(stamp)
@@ -343,7 +340,6 @@ def tell_cut(path: Path, missing_s: float) -> None:
 
 
 def _samples_of(stamped: Any, sample_rate: int) -> int | None:
-    """Return a packet's or frame's stamp in samples."""
     if stamped.pts is None or not stamped.time_base:
         return None
     samples: int = round(stamped.pts * stamped.time_base * sample_rate)

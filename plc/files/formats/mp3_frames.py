@@ -235,7 +235,6 @@ def _mended(
 
 
 def _frames(data: bytes, begin: int, like: bytes) -> list[_Frame]:
-    """Return all frames of a stream."""
     frames: list[_Frame] = []
     at = begin
     while True:
@@ -276,7 +275,6 @@ def _resync(data: bytes, at: int, like: bytes | None, before: int | None = None)
 
 
 def _size(head: bytes, like: bytes) -> int:
-    """Return a frame's length in bytes; 0 if no header is there."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xFE != like[1] & 0xFE:
         return 0
     if head[1] & 0xE0 != 0xE0 or head[1] >> 1 & 3 != _LAYER_3 or head[2] & 0x0C != like[2] & 0x0C:
@@ -298,7 +296,6 @@ def _side(head: bytes) -> tuple[int, int]:
 
 
 def _silent(head: bytes, size: int) -> bytes:
-    """Return a frame of silence, without a checksum."""
     return bytes([head[0], head[1] | 1, head[2], head[3]]) + bytes(size - 4)
 
 
@@ -322,7 +319,6 @@ def _bytes_before(data: bytes, frame: _Frame) -> int:
 
 
 def _silenced(frame: bytes) -> bytes:
-    """Return a frame silenced, its bytes kept for those behind it."""
     begin, side = _side(frame)
     # The first bits say where its bytes begin.
     kept = 9 if frame[1] >> 3 & 3 == 3 else 8
@@ -379,12 +375,10 @@ def _lengthened(frame: bytes, rest: bytes) -> bytes:
 
 
 def _samples(head: bytes) -> int:
-    """Return the samples of a frame."""
     return 1152 if head[1] >> 3 & 3 == 3 else 576
 
 
 def _rate(head: bytes) -> int:
-    """Return the sample rate in Hz."""
     return _RATES[head[1] >> 3 & 3][head[2] >> 2 & 3]
 
 

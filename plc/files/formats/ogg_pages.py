@@ -69,7 +69,6 @@ class _Opus:
         self.headers = [head, tags[0] if tags else _OPUS_TAGS + bytes(8)]
 
     def samples(self, before: bytes | None, packet: bytes) -> int:
-        """Return the samples that a packet adds to the ones before it."""
         count = (1, 2, 2, packet[1] & 0x3F if len(packet) > 1 else 0)[packet[0] & 3]
         return count * _frame_samples(packet[0])
 
@@ -84,7 +83,6 @@ class _Opus:
 
 
 def _frame_samples(first: int) -> int:
-    """Return the length of a frame of Opus, by its first byte."""
     config = first >> 3
     if config >= 16:
         return 120 << (config & 3)
@@ -113,13 +111,11 @@ class _Vorbis:
         return self._blocks[mode < len(self._long) and self._long[mode]]
 
     def samples(self, before: bytes | None, packet: bytes) -> int:
-        """Return the samples that a packet adds to the ones before it."""
         return 0 if before is None else (self._block(before) + self._block(packet)) // 4
 
     def silence(
         self, before: bytes | None, behind: bytes, samples: int, least: bool
     ) -> list[bytes]:
-        """Return packets for missing samples."""
         mode = self._long.index(min(self._long))
         # No window, no floor of any channel; of a long block its neighbours' lengths, too.
         beside = 3 << self._mode_bits + 1 if self._long[mode] else 0
@@ -194,7 +190,6 @@ def _links(pages: Sequence[ogg.Page]) -> Iterator[list[ogg.Page]]:
 
 
 def _intact(data: mmap.mmap | bytes) -> list[ogg.Page]:
-    """Return the pages that are as they were written."""
     pages = []
     at = data.find(ogg.MARK)
     while at >= 0:
@@ -214,7 +209,6 @@ def _intact(data: mmap.mmap | bytes) -> list[ogg.Page]:
 
 
 def _packets(pages: Sequence[ogg.Page]) -> Iterator[_Packet]:
-    """Yield the whole packets of pages."""
     begun: bytes | None = None
     expected, hole = pages[0].number, False
     for page in pages:
@@ -331,11 +325,9 @@ class _Made:
         """Position of the last packet, as the file says."""
 
     def positions(self) -> list[tuple[bytes, int]]:
-        """Return all packets, and where each ends."""
         return [(packet, max(0, end - self.lead)) for packet, end in self._written]
 
     def append(self, group: Sequence[_Packet]) -> None:
-        """Append packets up to one with a known end."""
         self.harmed |= any(packet.hole for packet in group)
         self._close(group)
         absent, start = self._absent(group), self._done

@@ -181,7 +181,6 @@ def _hash(text: str) -> str:
 
 
 def _described(number: int, clip: Clip) -> dict[str, Any]:
-    """Return a clip for the page's script, with audio and pictures."""
     stored = [as_integers(version.signal) for version in clip.versions]
     loudest_db = float(levels_db(mono(stored[0], clip.seen), clip.sample_rate).max())
     audio, tracks = {}, []
@@ -215,7 +214,6 @@ def _described(number: int, clip: Clip) -> dict[str, Any]:
 
 
 def _picture(signal: NDArray[np.float64], clip: Clip, loudest_db: float) -> str | None:
-    """Return a spectrogram as a data URL; None without matplotlib."""
     try:
         png = spectrogram_png(signal, clip.lost, clip.sample_rate, loudest_db)
     except MissingExtraError:
@@ -224,7 +222,6 @@ def _picture(signal: NDArray[np.float64], clip: Clip, loudest_db: float) -> str 
 
 
 def _near(original: NDArray[np.int16], played: NDArray[np.int16] | None, clip: Clip) -> str | None:
-    """Return the waveform of a version as a data URL; None if none is wanted."""
     if clip.near is None:
         return None
     cut = slice(*clip.near)

@@ -122,7 +122,6 @@ def stretches(path: Path, spans: Sequence[tuple[int, int]]) -> list[NDArray[np.f
 
 
 def _count(lost: NDArray[np.bool_]) -> int:
-    """Return the number of gaps."""
     return int(np.count_nonzero(np.diff(lost, prepend=False) & lost))
 
 

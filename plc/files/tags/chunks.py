@@ -66,7 +66,6 @@ def read(file: BinaryIO) -> values.Tags:
 
 
 def _read_chunk(name: bytes, data: bytes, aiff: bool) -> values.Tags:
-    """Return the tags of a chunk."""
     if name.lower() == b"id3 ":
         return id3.parse(data)
     if name == b"LIST" and data[:4] == b"INFO":
@@ -119,7 +118,6 @@ def bytes_of(tags: values.Tags) -> int:
 
 
 def _chunks(file: BinaryIO, order: Order) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and content of every whole chunk that is kept."""
     kept = 0
     for chunk in riff.walk(file, order):
         if chunk.name in _OWN:
@@ -135,7 +133,6 @@ def _chunks(file: BinaryIO, order: Order) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _infos(data: bytes) -> dict[str, str]:
-    """Return the texts of a LIST INFO chunk by their names."""
     texts = {}
     at = 0
     while at + 8 <= len(data):
@@ -158,7 +155,6 @@ def _origin(data: bytes) -> dict[str, str]:
 
 
 def _made(tags: values.Tags) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the chunks for tags of another kind of file."""
     names = {comment: info for info, comment in _INFO.items()}
     infos: dict[str, str] = {}
     for name, value in tags.comments:

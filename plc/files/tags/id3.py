@@ -141,7 +141,6 @@ def build(tags: Tags) -> bytes:
 
 
 def _frames(body: bytes, version: int) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each frame, packed or encrypted ones excluded."""
     at, names, head = 0, 3 if version == 2 else 4, 6 if version == 2 else _HEAD
     while at + head <= len(body) and body[at] != 0:
         name = body[at : at + names].decode("latin-1")
@@ -163,7 +162,6 @@ def _frames(body: bytes, version: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _text(data: bytes) -> str:
-    """Return a text behind the byte that says its coding."""
     if data[0] >= len(_CODINGS):
         raise ValueError(f"coding {data[0]} of a text; 0 to 3 are known")
     return data[1:].decode(_CODINGS[data[0]], "replace").rstrip("\0")
@@ -192,7 +190,6 @@ def _attached(data: bytes) -> Picture:
 
 
 def _old(data: bytes) -> tuple[tuple[str, str], ...]:
-    """Parse an ID3v1 tag."""
     mark, title, artist, album, year, comment, _ = _OLD.unpack(data)
     if mark != b"TAG":
         return ()

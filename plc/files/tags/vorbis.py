@@ -121,7 +121,6 @@ def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _comments(data: bytes) -> tuple[bytes, list[tuple[str, str]]]:
-    """Return the vendor and the comments of a comment header."""
     at = 4 + struct.unpack_from("<I", data)[0]
     vendor = data[4:at]
     (count,) = struct.unpack_from("<I", data, at)

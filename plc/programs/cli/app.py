@@ -45,7 +45,6 @@ class _Refusing(TyperGroup):
     """A group that reports refusals as one line on stderr."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the subcommand; turn errors into a line and a status."""
         try:
             return super().invoke(ctx)
         except Exception as error:

@@ -91,7 +91,6 @@ def _print_demo(report: "DemoReport") -> None:
 
 
 def _speech_judges() -> "dict[str, Judge]":
-    """Return judges of speech, if the benchmarks are installed."""
     try:
         from plc_bench.scores.registry import METRICS
     except ImportError:
@@ -100,7 +99,6 @@ def _speech_judges() -> "dict[str, Judge]":
 
 
 def _rivals() -> "dict[str, Rival]":
-    """Return codecs that conceal by themselves, if the benchmarks are installed."""
     try:
         from plc_bench.peers.opus import peer
     except ImportError:

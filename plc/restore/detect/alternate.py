@@ -58,7 +58,6 @@ def _is_damage(
     ms: float,
     rougher: float,
 ) -> bool:
-    """Return whether a stretch is rough and its surroundings are not."""
     start, stop = span
     around = round(_AROUND_MS * ms)
     if stop - start > _LONGEST_MS * ms or start < around or stop + around > row.size:
@@ -83,5 +82,4 @@ def _steps(row: NDArray[np.float32], start: int, stop: int) -> bool:
 
 
 def _roughness(part: NDArray[np.float32]) -> float:
-    """Return how far samples lie from the middle of their neighbours."""
     return float(np.sqrt(np.mean(np.square(part[1:-1] - (part[2:] + part[:-2]) / 2))))

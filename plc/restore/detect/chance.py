@@ -142,7 +142,6 @@ def _levels(parts: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _rank(among: NDArray[np.float64], value: float) -> float:
-    """Return the share of values that are no larger, the value itself among them."""
     below = np.count_nonzero(among <= value) + 1
     return below / (among.size + 1) if among.size >= _FEWEST else np.nan
 

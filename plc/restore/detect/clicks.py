@@ -378,7 +378,6 @@ def _levels_of(
 def _mended(
     row: NDArray[np.float32], start: int, stop: int, sample_rate: int
 ) -> tuple[float, float]:
-    """Return the change by an interpolation, and the error left."""
     found = _interpolated(row, start, stop, sample_rate)
     if found is None:
         return 0.0, 1.0
@@ -394,7 +393,6 @@ def _mended(
 def _removed(
     row: NDArray[np.float32], start: int, stop: int, sample_rate: int
 ) -> NDArray[np.float64]:
-    """Return the samples of a click less their interpolation."""
     found = _interpolated(row, start, stop, sample_rate)
     if found is None:
         return row[start:stop].astype(np.float64)

@@ -236,7 +236,6 @@ def _dead_zone(row: NDArray[np.float32], reach: int) -> Callable[[int], bool]:
 
 
 def _is_alone(silent: NDArray[np.bool_], run: tuple[int, int], reach: int) -> bool:
-    """Return whether little else around a run is zero."""
     start, stop = run
     side = max(_SIDE, stop - start)
     if start < side or stop + side > silent.size:
@@ -297,7 +296,6 @@ def _beside(row: NDArray[np.float32], run: tuple[int, int]) -> NDArray[np.float3
 
 
 def _grid_of(starts: list[int], ms: float) -> tuple[int, int] | None:
-    """Return the period and phase that most starts share, or None."""
     if len(starts) < _GRID_RUNS:
         return None
     places = np.array(starts)

@@ -115,7 +115,6 @@ def is_cycle(start: int, stop: int, spans: NDArray[np.int64], ms: float) -> bool
 
 
 def _ramps(row: NDArray[np.float32], run: Finding, start: int, stop: int, ms: float) -> bool:
-    """Return whether a hole is digital silence between two ramps."""
     least, most = (length * ms for length in _RAMP_MS)
     sides = (run.start - start, stop - run.stop)
     return row[run.start] == 0 and least <= min(sides) and max(sides) <= most
@@ -230,7 +229,6 @@ def _holes(level: NDArray[np.float64]) -> Iterator[_Hole]:
 
 
 def _back(level: NDArray[np.float64], low: int, before_db: float) -> int | None:
-    """Return the frame where sound is back, or None."""
     within = level[low : low + _frames(LONGEST_MS)]
     floor = np.minimum.accumulate(within)
     risen = within > np.maximum(before_db - _BACK_DB, floor + _RISE_DB)
@@ -333,7 +331,6 @@ def _missing_db(row: NDArray[np.float32], place: int, length: int, sample_rate: 
 
 
 def _change_db(row: NDArray[np.float32], start: int, stop: int, sample_rate: int) -> float:
-    """Return the mean difference of the spectra before and behind a hole."""
     width = round(_SPECTRUM_MS * sample_rate / 1000)
     if start < width or stop + width > row.size:
         return 20.0
@@ -341,7 +338,6 @@ def _change_db(row: NDArray[np.float32], start: int, stop: int, sample_rate: int
 
 
 def _is_steep(hole: _Hole, level: NDArray[np.float64]) -> bool:
-    """Return whether both edges look like a cut."""
     margin = _frames(4.0)
     falling = level[max(0, hole.start - margin) : hole.stop]
     rising = level[hole.start : hole.stop + margin][::-1]

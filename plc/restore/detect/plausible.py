@@ -146,7 +146,6 @@ class _FoundPlaces:
     total_s: float
 
     def only(self, kept: NDArray[np.bool_]) -> "_FoundPlaces":
-        """Return some of the places."""
         names = ("numbers", "start_s", "stop_s", "seam", "stutter", "through")
         return replace(self, **{name: getattr(self, name)[kept] for name in names})
 
@@ -162,7 +161,6 @@ class _FoundPlaces:
         return replace(self, seam=self.seam | (share >= _SEAM_SHARE) & (high - low > 1))
 
     def around(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return start and stop of the window around each place."""
         last = max(0.0, self.total_s - _WINDOW_S)
         start = np.clip((self.start_s + self.stop_s - _WINDOW_S) / 2, 0.0, last)
         return start, np.minimum(start + _WINDOW_S, self.total_s)
@@ -257,7 +255,6 @@ def _beyond(
 
 
 def _are_packets(places: _FoundPlaces, rate: int) -> bool:
-    """Return whether places are short, and begin and end on a grid of packets."""
     short = places.only(places.length_s <= _PACKETS_S)
     few = short.numbers.size < max(_MANY, places.numbers.size / 2)
     grids_s = tuple(f(each * rate) / rate for each in _GRIDS_S for f in (math.floor, math.ceil))
@@ -315,7 +312,6 @@ def _grid_of(times_s: NDArray[np.float64], grids_s: tuple[float, ...], least: fl
 
 
 def _alike(places: _FoundPlaces, doubts: list[str], fewest: int) -> NDArray[np.int64]:
-    """Return the places with mostly doubtful neighbours."""
     doubtful = np.array([bool(doubts[number]) for number in places.numbers], np.bool_)
     sums = np.concatenate([[0], np.cumsum(doubtful)])
     low, high = (np.searchsorted(places.start_s, each) for each in places.around())
@@ -361,14 +357,12 @@ def _unsure(findings: Sequence[Finding], doubts: list[str], rate: int) -> NDArra
 
 
 def _near(findings: Sequence[Finding], marked: NDArray[np.bool_], rate: int) -> NDArray[np.int64]:
-    """Return how many of the marked places are within reach of each."""
     starts, reach = np.array([each.start for each in findings]), _WINDOW_S / 2 * rate
     low, high = (np.searchsorted(starts[marked], starts + each) for each in (-reach, reach))
     return high - low
 
 
 def _without_inner_clicks(findings: list[Finding]) -> list[Finding]:
-    """Leave out the clicks within other damage."""
     kept: list[Finding] = []
     until = dict.fromkeys({each for finding in findings for each in finding.channels}, 0)
     for each in findings:

@@ -145,7 +145,6 @@ def candidates(
 
 
 def _thinned(row: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Return every ``factor``-th sample of the lower band."""
     if factor == 1:
         return row
     place = np.arange(-_FILTER * factor, _FILTER * factor + 1)
@@ -179,7 +178,6 @@ def _innovation(
 
 
 def _correlation(x: NDArray[np.float64], part: slice, lag: int, step: int) -> float:
-    """Return the correlation with the samples a lag before; 0 outside."""
     if part.start < lag or part.stop > x.size or part.stop <= part.start:
         return 0.0
     here, there = x[part.start : part.stop : step], x[part.start - lag : part.stop - lag : step]
@@ -187,7 +185,6 @@ def _correlation(x: NDArray[np.float64], part: slice, lag: int, step: int) -> fl
 
 
 def _running_power(thin: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the energy before each frame, and of all frames."""
     whole = thin[: thin.size // _FRAME * _FRAME]
     power = np.square(whole, dtype=np.float64).reshape(-1, _FRAME).sum(axis=1)
     return np.concatenate([[0.0], np.cumsum(power)])
@@ -241,7 +238,6 @@ def _beside(row: NDArray[np.float32], span: tuple[int, int], lag: int, side: int
 
 
 def _inner(span: tuple[int, int]) -> slice:
-    """Return a stretch without an eighth on either side."""
     margin = (span[1] - span[0]) // 8
     return slice(span[0] + margin, span[1] - margin)
 
@@ -257,7 +253,6 @@ def _exact_lag(row: NDArray[np.float32], span: tuple[int, int], about: int, stra
 
 
 def _alike(row: NDArray[np.float32], span: tuple[int, int], lag: int) -> tuple[float, float]:
-    """Return the error of a copy, and its share of equal samples."""
     inner = _inner(span)
     if inner.start < lag:
         return 1.0, 0.0
@@ -326,7 +321,6 @@ def _is_pattern(
 def _first_copy(
     row: NDArray[np.float32], span: tuple[int, int], lag: int, shortest: int
 ) -> tuple[int, int]:
-    """Return the begin of the first copy, and the length of each."""
     error = _alike(row, span, lag)[0]
     for parts in range(lag // shortest, 1, -1):
         block = round(lag / parts)

@@ -58,7 +58,6 @@ def _together(
 def _recurring(
     width_s: float, shortest_s: float, longest_s: float, times_s: NDArray[np.float64], limit: float
 ) -> NDArray[np.bool_]:
-    """Return which places recur: another one lies a common period away."""
     found = np.zeros(times_s.size, np.bool_)
     apart = np.concatenate(
         [times_s[k:] - times_s[:-k] for k in range(1, min(_AHEAD, times_s.size))]
@@ -104,7 +103,6 @@ def _on_beat(
     times_s: NDArray[np.float64],
     limit: float,
 ) -> NDArray[np.bool_]:
-    """Return the places on the best tempo, or none."""
     best = np.zeros(times_s.size, np.bool_)
     beats = np.diff(times_s)[:, None] / np.arange(1, _BEATS + 1)
     beats = np.unique(beats[(beats >= beats_s[0]) & (beats <= beats_s[1])])

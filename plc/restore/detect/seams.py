@@ -121,7 +121,6 @@ def _is_one_sound(
     sample_rate: int,
     limits: tuple[float, float, float] = (_SIDE_MS, _LEVEL_DB, _SPECTRUM_DB),
 ) -> bool:
-    """Return whether the sound before a place goes on behind it."""
     side_ms, most_db, most_change_db = limits
     side = round(side_ms * sample_rate / 1000)
     if start < side or stop + side > row.size:
@@ -148,7 +147,6 @@ def _leaps(row: NDArray[np.float32], place: int, behind: int, sample_rate: int) 
 
 
 def _missed_db(row: NDArray[np.float32], place: int, skip: int, sample_rate: int) -> float:
-    """Return the prediction error ``skip`` samples behind a place."""
     ms = sample_rate / 1000
     past = row[max(0, place - round(_PAST_MS * ms)) : max(0, place)].astype(np.float64)
     order, samples = round(_ORDER_MS * ms), max(8, round(_FUTURE_MS * ms))

@@ -190,7 +190,6 @@ def detect(
 
 
 def _find(window: NDArray[np.float32], rate: int, first: int, last: int) -> list[Finding]:
-    """Return the findings that start from ``first`` to ``last``, all channels together."""
     found: list[Finding] = []
     looked: dict[int, list[Finding]] = {}
     for channel in range(window.shape[1]):
@@ -207,7 +206,6 @@ def _find(window: NDArray[np.float32], rate: int, first: int, last: int) -> list
 
 
 def _join(found: list[Finding], near: list[int], each: Finding, channel: int) -> None:
-    """Add a channel's finding to the findings of earlier channels, of which some lie near."""
     for k in near:
         other = found[k]
         shared = min(each.stop, other.stop) - max(each.start, other.start)

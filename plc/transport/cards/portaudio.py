@@ -218,8 +218,6 @@ def _device(
 
 
 class _CardStream:
-    """An open stream of either library."""
-
     def __init__(
         self,
         ring: Ring,
@@ -235,14 +233,12 @@ class _CardStream:
 
     @property
     def active(self) -> bool:
-        """As PortAudio says."""
         try:
             return bool(self._is_active())
         except self._faults:
             return False
 
     def close(self) -> None:
-        """Close it."""
         for end in self._endings:
             with contextlib.suppress(*self._faults):
                 end()

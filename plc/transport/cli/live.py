@@ -105,7 +105,6 @@ def _print_devices(found: list["Device"], absent: dict[str, str]) -> None:
 
 
 def _print_server(server: "SoundServer") -> None:
-    """Print a sound server's ends, and how to choose one."""
     for variable, way, names in (
         ("PULSE_SOURCE", "inputs", server.sources),
         ("PULSE_SINK", "outputs", server.sinks),
@@ -280,7 +279,6 @@ def _ends(
     held: contextlib.ExitStack,
     received: ReceiverOptions,
 ) -> "tuple[str | Endpoint | UdpPort | None, SendConfig | None]":
-    """Return the receiving and the sending end; an open port is closed with ``held``."""
     from plc.transport.live.sending import SendConfig
     from plc.transport.rtp.udp import UdpPort, parse_endpoint
 
@@ -352,7 +350,6 @@ def _send(
     running: RunningOptions,
     give_up_s: float,
 ) -> None:
-    """Send an input device; print the counters."""
     from plc.transport.live import ends, sending
 
     with quiet_libraries(), contextlib.closing(Watch(None, running.log_json)) as watch:

@@ -277,7 +277,6 @@ def _source(
     received: RelayedOptions,
     may_be_none: bool,
 ) -> "RelayFile":
-    """Return the streams that the options, a description or a file name."""
     from plc.transport.cli.streams import RelayFile, read_relay_file
     from plc.transport.rtp.sdp import read_sdp
 
@@ -306,7 +305,6 @@ def _source(
 
 
 def _tell_not_played(described: "Sequence[AudioMedia]") -> None:
-    """Say which codecs of a description are not played."""
     for media in described:
         if media.not_played:
             tell(
@@ -317,7 +315,6 @@ def _tell_not_played(described: "Sequence[AudioMedia]") -> None:
 
 
 def _described(received: RelayedOptions, media: "AudioMedia", target: str) -> "RelayConfig":
-    """Return the stream of a description, with its key unless one is given."""
     from plc.errors import ConfigError
 
     paths = ",".join(str(end) for end in (media.endpoint, media.second) if end is not None)
@@ -379,7 +376,6 @@ def print_relay(reports: list[dict[str, Any]]) -> None:
 
 
 def _unwritten(recording: dict[str, Any] | None) -> str:
-    """Return the gaps of a recording in words, if any."""
     if recording is None or not recording.get("unwritten_samples"):
         return ""
     why = recording["error"] or "its disk was too slow; silence stands for them"

@@ -217,11 +217,9 @@ class _FileStream:
 
     @property
     def active(self) -> bool:
-        """True unless it met a fault."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """End the calls."""
         self._ending.set()
         self._thread.join()
 

@@ -83,7 +83,6 @@ class JackTripPort(UdpPort):
             yield from ((packet, source, age_s) for packet in self._packets(datagram))
 
     def _packets(self, datagram: bytes) -> list[bytes]:
-        """Return the packets of a datagram as RTP, the oldest first."""
         if datagram == FAREWELL:
             return [struct.pack(">BBHI", 0x81, _RTCP_BYE, 1, self._ssrc)]
         if len(datagram) < _HEADER.size:

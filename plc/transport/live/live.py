@@ -192,7 +192,6 @@ class LiveEngine:
         now_s: float,
         clock: Callable[[], float] | None,
     ) -> None:
-        """Take in datagrams, each at the time at which it came."""
         for datagram, at_s in source.datagrams(ours_s, clock):
             came_s = now_s + at_s - ours_s
             self.impairment.put(datagram, came_s)
@@ -325,7 +324,6 @@ class Live:
             leave()
 
     def _step(self, now_s: float) -> int:
-        """Do a step; count unexpected errors, and raise one that repeats."""
         try:
             done = self.engine.step(now_s, self._clock)
         except Exception as error:
@@ -485,7 +483,6 @@ def _run(
     note: Note,
     watch: Callable[["Live"], None] | None,
 ) -> None:
-    """Run a stream to its end."""
     engine = live.engine
     with stop_signals() as signals, without_pauses():
         try:

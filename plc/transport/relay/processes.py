@@ -60,7 +60,6 @@ class _RelayProcess:
         self._left: set[Path] = set()  # by other processes, beside its recordings
 
     def start_if_due(self, end_s: float, run: Run) -> None:
-        """Start a process where there is none, unless it has to wait."""
         now_s = time.monotonic()
         if self.pipe is not None or self.answer is not None or now_s < self._due_s:
             return
@@ -85,7 +84,6 @@ class _RelayProcess:
             self.answer = NetworkError("a worker was to be started anew when the relay ended")
 
     def join(self) -> None:
-        """Wait for the process to end."""
         if self._process is not None and self._process.pid is not None:
             self._process.join()
 
@@ -202,7 +200,6 @@ def _work(
     answer: "multiprocessing.connection.Connection",
     run: Run,
 ) -> None:
-    """Relay as a worker process; send reports or the error back."""
     # A terminal's signals are for the parent, which hands them on: here a second one would end at
     # once.
     if hasattr(os, "setpgrp"):

@@ -213,7 +213,6 @@ class Lane:
         self.is_settling = False
 
     def _receive_report(self, datagram: bytes, source: Address, now_s: float) -> None:
-        """Take in RTCP of the sender or of a receiver."""
         sender, target = self.stream.latch.source, self.target
         is_sender = sender is not None and source[0] == sender[0]
         may_receive = target is not None and (is_multicast(target[0]) or source[0] == target[0])
@@ -331,7 +330,6 @@ class Lane:
 
 
 def _open_ports(config: RelayConfig) -> list[UdpPort]:
-    """Open the ports of the paths and of RTCP."""
     opened: list[UdpPort] = []
     try:
         if config.rtcp:
@@ -481,7 +479,6 @@ class Relay:
             self._place_ports()
 
     def _take_changes(self) -> bool:
-        """Make the changes that were asked for; return whether there were any."""
         changed = False
         while not self._changes.empty():
             self._changes.get()()

@@ -332,7 +332,6 @@ class StreamRelay:
         return blocks * self.playout.block
 
     def _is_late_for_long(self, late_s: float, now_s: float) -> bool:
-        """Return whether the blocks were late all the time, and do not catch up."""
         if self.records or late_s <= self._period_s:
             self._late_since_s = math.inf
         else:

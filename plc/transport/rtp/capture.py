@@ -150,7 +150,6 @@ def _pcapng_frames(file: BinaryIO, left_out: Counter[str]) -> Iterator[Frame]:
 
 
 def _interface(block: bytes, order: str) -> tuple[int, float]:
-    """Return an interface's link type and its time unit in s."""
     head = pcapng.InterfaceDescriptionBlock
     try:
         found = (pcapng.InterfaceDescriptionBlockLE if order == "<" else head)(block)
@@ -186,7 +185,6 @@ def _datagram(time_s: float, link: int, frame: bytes, left_out: Counter[str]) ->
 
 
 def _only(base: Any, **inside: Any) -> Any:
-    """Return a parser of dpkt restricted to these inner protocols."""
     return type(base.__name__, (base,), inside)
 
 

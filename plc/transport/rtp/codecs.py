@@ -421,7 +421,6 @@ def _decode_a_law(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _nearest_codes(decoded: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the nearest code of each value from -32768 to 32767."""
     order = np.argsort(decoded, kind="stable")
     levels = decoded[order]
     values = np.arange(-32768, 32768)

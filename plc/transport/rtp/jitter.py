@@ -250,7 +250,6 @@ class JitterBuffer:
         return _VERDICTS[verdict]
 
     def _keep(self, samples: int, payload_type: int, payload: bytes, repeats: int = 0) -> None:
-        """Keep a payload under the handle that the timeline gave it."""
         handle, place, start = self._given.tolist()
         self._packets[handle] = PlacedPacket(start, samples, place, payload_type, payload, repeats)
 
@@ -320,7 +319,6 @@ class JitterBuffer:
         return turn
 
     def _waits_for_path(self, now_s: float) -> bool:
-        """Return whether the slower path is still to be heard."""
         if self._waits_since_s is None and self.receiver.units:
             self._waits_since_s = now_s
         since_s = now_s if self._waits_since_s is None else self._waits_since_s

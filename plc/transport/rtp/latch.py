@@ -71,7 +71,6 @@ class _Claim:
     sequence: int
 
     def goes_on(self, sequence: int, ssrc: int) -> bool:
-        """Return whether a packet of these numbers continues this stream."""
         return ssrc == self.ssrc and 0 < steps_between(self.sequence, sequence) <= _CONTINUES_MAX
 
 
@@ -254,7 +253,6 @@ class Latch:
         return run
 
     def _standing(self, key: tuple[Address, int], now_s: float) -> tuple[bool, int, float]:
-        """Return the sort key of newcomers: the least is forgotten first."""
         run = self._runs[key]
         return now_s - run.heard_s <= _BREAK_S, run.packets, run.heard_s
 

@@ -138,7 +138,6 @@ class _Dred:
         return int(decode(decoder, self._state, offset, out, samples))
 
     def __del__(self) -> None:
-        """Free libopus' memory."""
         if getattr(self, "_state", None):
             self._library.opus_dred_free(self._state)
         if getattr(self, "_decoder", None):
@@ -235,7 +234,6 @@ class LibopusDecoder:
 
 @cache
 def _library() -> Any:
-    """Return libopus, or None."""
     path = ctypes.util.find_library("opus")
     if path is None:
         return None

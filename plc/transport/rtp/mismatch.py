@@ -157,7 +157,6 @@ class _Own:
         """Of a sample of one channel; 0 where sizes say nothing."""
 
     def __str__(self) -> str:
-        """Return it in words."""
         return _described(self.codec.name, self.codec.sample_rate, self.codec.channels)
 
     def decodes(self, payload: bytes, before: bytes) -> bool:
@@ -197,14 +196,12 @@ class _Own:
         return is_linear and 0 < ticks == opus_samples(payload)
 
     def options(self, found: Coding, rate: int) -> list[str]:
-        """Return the options that differ from the settings."""
         codec, (name, channels) = self.codec, found
         options = [f"--codec {name}"] if name != codec.name else []
         options += [f"--sample-rate {rate}"] if rate != codec.sample_rate else []
         return options + ([f"--channels {channels}"] if channels != codec.channels else [])
 
     def options_for(self, number: int, own_number: int) -> str:
-        """Return the options for a codec with a static payload type."""
         name, rate, channels = STATIC_CODINGS[number]
         options = self.options((name, channels), rate)
         if rate != self.codec.sample_rate or channels != self.codec.channels:
@@ -218,7 +215,6 @@ class _Own:
     def other(
         self, packet: RtpPacket, own_number: int, ticks: int, rate: int, fits: bool
     ) -> tuple[str, str, bool]:
-        """Return a guess at another payload type, its option, and whether no other differs."""
         number = packet.payload_type
         if number in STATIC_CODINGS:
             name, rate, channels = STATIC_CODINGS[number]
@@ -492,7 +488,6 @@ class Inspection:
         return near[0] if is_sure else None
 
     def _compare_size(self, packet: RtpPacket, samples: int, ticks: int, now_s: float) -> None:
-        """Compare a packet's size with the time to the next one."""
         if ticks == samples or ticks == 0 or not self._own.is_unlike(packet, samples, ticks):
             self._unlike = 0
             return
@@ -511,7 +506,6 @@ class Inspection:
                 self._tell_size(packet, ticks, now_s)
 
     def _tell_size(self, packet: RtpPacket, ticks: int, now_s: float) -> None:
-        """Report packets of another coding or with other channels, and the options that fit."""
         found, rate = self._own.found(packet, ticks), self._rows.rate_of(packet, ticks, now_s)
         if found is None and is_blank(packet.payload):
             return  # one that follows may say what they are
@@ -522,7 +516,6 @@ class Inspection:
         self._tell("channels", packet, reading, samples=samples, advice=advice)
 
     def _compare_rate(self, packet: RtpPacket, now_s: float) -> None:
-        """Compare the timestamps with the clock."""
         if self._begun is None:
             self._begin_stretch(now_s, packet.timestamp)
             self._rate_before = 0
@@ -579,7 +572,6 @@ def _is_event(packet: RtpPacket) -> bool:
 
 
 def _is_comfort(packet: RtpPacket) -> bool:
-    """Return whether a packet between audio is comfort noise: the pause may be of any length."""
     is_dynamic = packet.payload_type >= _DYNAMIC and len(packet.payload) <= _NOISE_BYTES_MAX
     return packet.payload_type == COMFORT_NOISE or is_dynamic
 

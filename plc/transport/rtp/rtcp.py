@@ -66,7 +66,6 @@ class ReportStats:
 
 
 def _packets_of(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield kind, count and bytes of each packet of a compound, the last perhaps cut short."""
     at = 0
     while at + 4 <= len(datagram) and datagram[at] >> 6 == 2:
         size = 4 * (1 + int.from_bytes(datagram[at + 2 : at + 4], "big"))
@@ -109,7 +108,6 @@ class _Reception:
         """Middle of the last sender report's time, and when that came."""
 
     def note(self, packet: RtpPacket, now_s: float) -> None:
-        """Take in a packet."""
         newest = self._numbers.newest
         if newest is not None and abs(self._numbers.peek(packet.sequence) - newest) > AHEAD_MOST:
             # It has started over (appendix A.1); loss before that is no loss.

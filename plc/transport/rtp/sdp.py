@@ -109,7 +109,6 @@ def parse_sdp(text: str) -> list[AudioMedia]:
 
 
 def _paths_joined(sections: list[_Section], second_of: dict[str, str]) -> list[AudioMedia]:
-    """Return the streams; two sections that are paths of one are one."""
     named = {section.name: section for section in sections if section.name}
     media = []
     for section in sections:
@@ -212,7 +211,6 @@ def _read_attribute(value: str, section: _Section) -> None:
 
 
 def _stream_of(section: _Section) -> AudioMedia | None:
-    """Return the stream of the first supported payload type, or None."""
     red = None
     found: list[tuple[int, str, int, int]] = []
     for number in section.payload_types:

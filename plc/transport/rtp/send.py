@@ -206,7 +206,6 @@ def open_sender(
 
 
 def _coding_of(reader: AudioReader, codec: str, bit_rate: int, expected_loss: float) -> Codec:
-    """Return the codec of a recording that is sent."""
     name, rate = codec.lower(), reader.sample_rate
     if name in ("pcmu", "pcma", "g722") and rate != usual_rate(name):
         raise ConfigError(

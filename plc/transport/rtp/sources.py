@@ -59,7 +59,6 @@ class _Audition:
     row: list[Heard] = field(default_factory=list)
 
     def continues(self, packet: RtpPacket) -> bool:
-        """Return whether ``packet`` is next to one of the row, ahead or behind."""
         return any(
             0 < abs(steps_between(heard.packet.sequence, packet.sequence)) <= _PROBATION_STEP_MAX
             for heard in self.row

@@ -139,7 +139,6 @@ def parse_endpoint(text: str, expected: str = "udp://HOST:PORT") -> Endpoint:
 
 
 def _check_host(host: str) -> None:
-    """Refuse a host with empty, overlong or invalid labels."""
     try:
         host.encode("idna")
     except UnicodeError:
@@ -305,7 +304,6 @@ class UdpPort:
                 return
 
     def _read(self) -> tuple[bytes, Address, float]:
-        """Read a datagram; return it, its source, and how long ago it came, 0 if unknown."""
         if not _STAMPS:
             datagram, source = self.socket.recvfrom(_DATAGRAM_BYTES)
             return datagram, source, 0.0
@@ -375,7 +373,6 @@ def _share(port: socket.socket) -> None:
 
 
 def _enlarge(port: socket.socket) -> None:
-    """Enlarge the kernel's buffer as far as it allows."""
     for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF) if _STAMPS else (socket.SO_RCVBUF,):
         with contextlib.suppress(OSError):
             port.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BYTES)
@@ -488,7 +485,6 @@ def serve(
 
 
 def _wait(selector: selectors.BaseSelector, wait_s: float) -> Ready:
-    """Wait for datagrams, to 0.1 ms; selectors round up to whole ms."""
     if _LEAST_S < wait_s <= _SOON_S:
         time.sleep(wait_s)
         return selector.select(0.0)
@@ -503,7 +499,6 @@ def _wait(selector: selectors.BaseSelector, wait_s: float) -> Ready:
 def _listen_to(
     ports: Sequence[UdpPort], selector: selectors.BaseSelector, listening: list[UdpPort]
 ) -> None:
-    """Register those ports, by their number, and no others."""
     if listening == list(ports):
         return
     for port in listening:
@@ -520,7 +515,6 @@ def _take_turn(
     turn_s: float,
     clock: Callable[[], float],
 ) -> None:
-    """Hand over a port's datagrams, as far as time permits."""
     began_s = clock()
     for datagram, source, age_s in port.aged():
         now_s = clock()

@@ -145,7 +145,6 @@ class ControlServer:
                 return
 
     def _answer(self, line: bytes) -> bytes:
-        """Return the answer to a request; an unexpected error is an answer, too."""
         try:
             said = {"ok": True, "result": self._handle(line)}
             return json.dumps(plain(said), allow_nan=False).encode()
@@ -281,7 +280,6 @@ def _make_way(path: Path) -> None:
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:
-    """Return a file's device and inode."""
     try:
         status = path.lstat()
     except OSError:

@@ -109,7 +109,6 @@ class PageServer:
                 self._drop(connection)
 
     def _take_in(self) -> bool:
-        """Accept a connection and read its request; return whether one waited."""
         try:
             accepted, _ = self._listener.accept()
         except OSError:  # none, gone again, or no file descriptor is left
@@ -142,7 +141,6 @@ class PageServer:
             raise
 
     def _read(self, connection: _Connection) -> bool:
-        """Read on; return whether the request is whole, and its answer made."""
         received = connection.socket.recv(REQUEST_BYTES_MAX)
         if not received:
             raise ConnectionResetError
@@ -156,7 +154,6 @@ class PageServer:
         return True
 
     def _send(self, connection: _Connection) -> None:
-        """Send on; close the connection after the last byte."""
         assert connection.answer is not None
         sent = connection.socket.send(connection.answer[:_SEND_BYTES])
         connection.answer = connection.answer[sent:]

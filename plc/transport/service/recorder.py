@@ -224,7 +224,6 @@ class Recorder:
         return self._refused + self._taken - written
 
     def _make_up(self) -> None:
-        """Write silence for blocks that found no room."""
         if self._missing:
             self._waiting.append(self._missing)
             self._missing = 0
