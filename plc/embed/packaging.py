@@ -79,6 +79,8 @@ def header() -> str:
 def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     """Move the built files into a folder, and add links and texts.
 
+    Return all that is there, the shared library first.
+
     Parameters
     ----------
     built : list of path
@@ -88,11 +90,6 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     prefix : bool
         Into ``include`` and ``lib`` of the folder (a DLL into ``bin``), with files for CMake; else
         all beside each other.
-
-    Returns
-    -------
-    list of path
-        All that is there; the shared library first.
     """
     lib, include = (folder / "lib", folder / "include") if prefix else (folder, folder)
     config = lib / "pkgconfig" if prefix else folder

@@ -43,15 +43,9 @@ COUNTED = {name: layout.STATS + k for k, name in enumerate(layout.COUNTERS) if n
 
 
 def build_wasm(module: Path, work: Path, done: Callable[[str], None] = lambda name: None) -> None:
-    """Write the module.
+    """Write the module; ``work`` is a folder for files that are needed on the way.
 
-    Parameters
-    ----------
-    module : path, the file, written
-    work : path
-        A folder for what is needed on the way.
-    done : callable
-        Called with the target's name when it is compiled.
+    ``done`` is called with the target's name when it is compiled.
 
     Raises
     ------

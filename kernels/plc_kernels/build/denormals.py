@@ -38,14 +38,8 @@ READ, WRITE = "plck_read_control", "plck_write_control"
 def generate_for(machine: str) -> None:
     """Compile the calls below for another family of processors, from here on.
 
-    Parameters
-    ----------
-    machine : str
-        As :func:`platform.machine` names it; ``"wasm32"`` has no such setting.
-
-    Notes
-    -----
-    For a process that emits code and does not run it: a cache of compiled kernels does not notice.
+    ``machine`` is as :func:`platform.machine` names it; ``"wasm32"`` has no such setting. For a
+    process that emits code and does not run it: a cache of compiled kernels does not notice.
     """
     global _kind, _elsewhere
     _elsewhere = _kind_of(machine) != _kind_of(platform.machine())
@@ -53,10 +47,7 @@ def generate_for(machine: str) -> None:
 
 
 def generated_for() -> tuple[str, bool]:
-    """Return the family of processors that is compiled for: ``"x86"``, ``"arm"`` or ``"other"``.
-
-    And whether it is another family than this machine's.
-    """
+    """Return the family compiled for, ``x86``, ``arm`` or ``other``, and whether it is not ours."""
     return _kind, _elsewhere
 
 

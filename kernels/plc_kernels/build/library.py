@@ -41,13 +41,7 @@ SOURCES = digest_of(Path(__file__).parents[1])
 
 
 class BoundKernel:
-    """A kernel of the package's machine code.
-
-    Attributes
-    ----------
-    entry_point : callable, what calls it
-    py_func : callable, its source
-    """
+    """A kernel of the package's machine code: its ``entry_point``, and ``py_func``, its source."""
 
     def __init__(self, entry_point: Any, function: Callable[..., Any]) -> None:
         self.entry_point, self.py_func = entry_point, function

@@ -127,20 +127,9 @@ def _emit(family: list[Target], folder: Path, signatures: Path | None) -> None:
 
 
 def run_for(target: Target, module: str, arguments: Sequence[str]) -> str:
-    """Run a module where numba compiles for a type of processor.
+    """Run a module where numba compiles for a type of processor; return why it failed, or nothing.
 
     In a process of its own, as numba reads the type once, and with an empty cache.
-
-    Parameters
-    ----------
-    target : Target, the type
-    module : str, to run
-    arguments : sequence of str, its own
-
-    Returns
-    -------
-    str
-        Why it failed; empty if it did not.
     """
     given = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     paths = [str(_ROOT), *filter(None, [given.get("PYTHONPATH")])]

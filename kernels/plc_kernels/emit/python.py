@@ -27,14 +27,7 @@ kinds: Any = types  # whose attributes numba's stubs do not have
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A kernel as Python sees it.
-
-    Parameters
-    ----------
-    kernel : callable, what it calls
-    types : tuple
-        Types of the kernel's arguments, as numba names them.
-    """
+    """A kernel as Python sees it, with the types of its arguments as numba names them."""
 
     kernel: Any
     types: tuple[Any, ...]

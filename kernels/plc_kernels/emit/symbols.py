@@ -21,12 +21,8 @@ def undefined_symbols(code: bytes) -> Iterator[str]:
     """Yield the names that an object file does not define.
 
     It follows the ELF specification, chapter 4 (section headers, symbol table), and Microsoft's PE
-    format (COFF file header, COFF symbol table).
-
-    Parameters
-    ----------
-    code : bytes
-        An ELF file of 64 bits, little-endian, or a COFF file for x86-64.
+    format (COFF file header, COFF symbol table). ``code`` is an ELF file of 64 bits, little-endian,
+    or a COFF file for x86-64.
 
     Raises
     ------

@@ -324,14 +324,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def object_code(target: Target, functions: Mapping[str, Any]) -> bytes:
-    """Return the object file of functions.
-
-    Parameters
-    ----------
-    target : Target, for what
-    functions : mapping of str to View or the like
-        By name, to which the target's suffix is added.
-    """
+    """Return the object file of functions, by name, to which the target's suffix is added."""
     if target.family == WASM32:
         # LLVM interleaves none of its loops: each addition to a sum would wait for the last one.
         llvm.set_option("", "-force-vector-interleave=2")

@@ -26,10 +26,7 @@ _MOST_OPERATIONS = 1 << 34
 def is_sound(plan: NDArray[np.int64], weights: int) -> bool:
     """Return whether a plan reads and writes within its memory and that many weights.
 
-    Parameters
-    ----------
-    plan : int64, shape (at least HEAD,)
-    weights : int, numbers of the weights, at most 2**24
+    ``plan`` is int64, shape (at least HEAD,); weights are at most 2**24.
     """
     layers, views = plan[at.LAYERS], plan[at.VIEWS]
     if not (1 <= layers <= _MOST_LAYERS and at.FILLED < views <= _MOST_VIEWS):

@@ -101,11 +101,8 @@ _rounded: Any = intrinsic(_make_rounded)
 def in_steps(x: Reals, x_step: int, rows: int, count: int, out: Steps) -> np.float32:
     """Write rows in whole steps, one behind the other; return the step's size.
 
-    Parameters
-    ----------
-    x : float32
-        Rows of ``count`` numbers, ``x_step`` apart.
-    out : int16, written, from -:data:`STEPS` to :data:`STEPS`
+    ``x``, float32, has rows of ``count`` numbers, ``x_step`` apart; ``out``, int16, is from
+    -:data:`STEPS` to :data:`STEPS`.
     """
     largest = _ZERO
     for r in range(rows):

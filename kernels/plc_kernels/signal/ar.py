@@ -202,7 +202,7 @@ def burg(
     mirror: NDArray[np.float64],
     predictor: NDArray[np.float64],
 ) -> int:
-    """Fit a linear predictor to ``x`` by Burg's method.
+    """Fit a linear predictor to ``x`` by Burg's method [1]_.
 
     Parameters
     ----------
@@ -220,10 +220,6 @@ def burg(
     int
         Stages fitted: fewer than ``order`` where the error falls to rounding (a pure tone) or
         ``x`` is silent or not finite; the coefficients beyond are 0.
-
-    Notes
-    -----
-    Reflection coefficients as in [1]_; see the module for how few times the errors are read.
     """
     _start(order, x, forward, backward, mirror, predictor)
     pairs = x.size - 1
@@ -308,17 +304,8 @@ def taps_of(predictor: NDArray[np.float64], taps: NDArray[np.float64]) -> None:
 def fit_burg(x: NDArray[Any], order: int) -> NDArray[np.float64]:
     """Return the linear predictor of ``x`` by Burg's method.
 
-    Parameters
-    ----------
-    x : float, shape (n,)
-        Samples; ``n >= 2 * order``.
-    order : int
-        Coefficients beyond the leading 1, at least 2.
-
-    Returns
-    -------
-    float64, shape (order + 1,)
-        The predictor, as :func:`burg` writes it.
+    It is float64, shape (order + 1,), as :func:`burg` writes it. ``x`` is float, shape (n,), with
+    ``n >= 2 * order``, and ``order`` at least 2.
     """
     predictor = np.empty(order + 1)
     work = ArWorkspace.allocate(x.size, order)

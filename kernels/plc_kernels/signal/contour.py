@@ -122,18 +122,10 @@ def _own_at(rate: int) -> int:
 
 @kernel
 def contour_sizes(rate: int, samples: int) -> tuple[int, int, int, int]:
-    """Return the numbers of samples that drafts along a contour take.
+    """Return the numbers that drafts of ``samples`` along a contour take, at a rate in Hz.
 
-    Parameters
-    ----------
-    rate : int, in Hz
-    samples : int, of a draft
-
-    Returns
-    -------
-    (int, int, int, int)
-        Samples of the past; samples to predict, more than a draft has, as they may be read faster;
-        and of :class:`ContourSpace` the samples looked at, and those on either side of a place.
+    Samples of the past; samples to predict, more than a draft has, as they may be read faster;
+    and of :class:`ContourSpace` the samples looked at, and those on either side of a place.
     """
     every = _every(rate)
     looked = int(rate * PAST_MS / 1000.0) // every + 1
@@ -435,6 +427,8 @@ def meet(
 ) -> float:
     """Tilt the contour so that the repeated cycle meets the known samples.
 
+    Return how alike the halves of ``beyond`` then are, -1 to 1.
+
     Parameters
     ----------
     past, period, points, sample_rate : as for :func:`repeat_cycle`
@@ -444,11 +438,6 @@ def meet(
         The second half is what is known; the first becomes what the cycles are there.
     score : float32, shape (k,), written, room for 41
     tilted : float32, shape (POINTS,), written, the contour that meets it
-
-    Returns
-    -------
-    float
-        How alike the halves of ``beyond`` are, -1 to 1.
     """
     gap_ms = 1000.0 * gap / sample_rate
     steepest = _STEEPEST * min(gap_ms / _LONG_MS, 1.0)
@@ -553,6 +542,8 @@ def look(
 ) -> tuple[float, int]:
     """Return the period at the end of ``past`` and its best lag; write its expectation.
 
+    In samples; the period is 0 where there is no pitch.
+
     Parameters
     ----------
     rate : int, in Hz
@@ -560,11 +551,6 @@ def look(
     space : ContourSpace, written
     past : float32, shape (past samples,), newest last
     points : float32, shape (POINTS,), written where there is a pitch
-
-    Returns
-    -------
-    (float, int)
-        In samples; the period is 0 where there is no pitch.
     """
     every = _every(rate)
     thin_out(past, every, space.seen)
@@ -621,6 +607,8 @@ def cross(
 ) -> float:
     """Return the period at the end of ``past`` of a voice whose way through a gap is known.
 
+    In samples; 0 where there is no pitch, it does not arrive, or the gap is too long.
+
     Parameters
     ----------
     rate, model, space, past : as for :func:`look`
@@ -629,11 +617,6 @@ def cross(
     gap : int, its samples
     points : float32, shape (POINTS,), written where there is a pitch
         The contour on which it arrives in step with what is known.
-
-    Returns
-    -------
-    float
-        In samples; 0 where there is no pitch, it does not arrive, or the gap is too long.
     """
     if 1000.0 * gap / rate > _LONGEST_GAP_MS:
         return 0.0

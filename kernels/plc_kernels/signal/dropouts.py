@@ -291,7 +291,7 @@ def find_dropouts(
     marked: NDArray[np.int8],
     parts: NDArray[np.int64],
 ) -> int:
-    """Find the dropouts of a packet; add the packet to the past.
+    """Find the dropouts of a packet, and return their number; add the packet to the past.
 
     Parameters
     ----------
@@ -305,10 +305,6 @@ def find_dropouts(
         Begin and end of each dropout, counted from the packet's first sample; the begin says of
         which channels, as :data:`~plc_kernels.signal.packet.CHANNELS_AT` tells. Dropouts up to 1 ms
         apart are one, in all channels that have a part in it.
-
-    Returns
-    -------
-    int, dropouts found
     """
     past = lines.shape[1] - packet
     for c in range(lines.shape[0]):
@@ -320,11 +316,7 @@ def find_dropouts(
 def skip_packet(rate: int, packet: int, states: NDArray[np.int64]) -> None:
     """Take note of a packet that did not arrive: its sound is not known.
 
-    Parameters
-    ----------
-    rate : int, in Hz
-    packet : int, samples of the packet
-    states : int64, shape (channels, STATE_WORDS), read and written, as of :func:`find_dropouts`
+    Parameters are as of :func:`find_dropouts`.
     """
     for c in range(states.shape[0]):
         state = states[c]

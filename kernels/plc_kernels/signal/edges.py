@@ -29,13 +29,8 @@ _STRANGE, _JUMP = 0.5, 12.0
 class EdgeSpace(NamedTuple):
     """Memory of :func:`count_damaged`.
 
-    Attributes
-    ----------
-    errors : float32, shape (2, n), of the fit
-    fit : float64, shape (3, order + 1)
-        The predictor, and what it is made with.
-    line : float64, shape (n,)
-        Errors of the prediction; then the samples that are predicted.
+    ``errors`` float32 (2, n), of the fit; ``fit`` float64 (3, order + 1), the predictor and what it
+    is made with; ``line`` float64 (n,), errors of the prediction, then what is predicted.
     """
 
     errors: NDArray[np.float32]

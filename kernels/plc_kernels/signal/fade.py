@@ -27,7 +27,9 @@ def crossfade(
 
 @kernel
 def burst_gain(age: int, hold: int, fade: int, out: NDArray[np.float32]) -> float:
-    """Write the level of a concealment: 1 for ``hold`` samples, then a half cosine to 0.
+    """Write the gain of a concealment; return the last one.
+
+    It is 1 for ``hold`` samples, then a half cosine to 0.
 
     Parameters
     ----------
@@ -37,10 +39,6 @@ def burst_gain(age: int, hold: int, fade: int, out: NDArray[np.float32]) -> floa
         Samples at full level, and from there to silence.
     out : float32, shape (n,), written
         Gain of each sample; the noise that replaces it has ``sqrt(1 - gain ** 2)``.
-
-    Returns
-    -------
-    float, the last gain
     """
     for i in range(out.size):
         into = age + i - hold
@@ -104,12 +102,7 @@ def mix_by_error(
 
 @kernel
 def write_ramp(out: NDArray[np.float32]) -> None:
-    """Write a squared-sine ramp from 0 to 1, both outside.
-
-    Parameters
-    ----------
-    out : float32, shape (n,), written
-    """
+    """Write a squared-sine ramp from 0 to 1, both outside: ``out``, float32, shape (n,)."""
     for i in range(out.size):
         out[i] = math.sin(0.5 * math.pi * ((i + 0.5) / out.size)) ** 2
 

@@ -150,11 +150,8 @@ def quietest_power(
 ) -> None:
     """Write the least mean power of recent slots; infinite without any.
 
-    Parameters
-    ----------
-    newest, hop, hold, slots, counts, energies
-        As for :func:`allowed_level`. Slots of which less than an eighth was received do not count.
-    out : float64, shape (channels,), written, mean power
+    ``out`` is float64, shape (channels,); the others are as for :func:`allowed_level`. Slots of
+    which less than an eighth was received do not count.
     """
     out[:] = np.inf
     for place in range(slots.size):

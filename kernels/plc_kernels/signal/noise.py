@@ -104,14 +104,7 @@ class NoiseState(NamedTuple):
 
 @kernel
 def start_noise(state: NoiseState, seed: np.uint64) -> None:
-    """Forget all frames of a channel.
-
-    Parameters
-    ----------
-    state : NoiseState
-        Its memory is written; windows and tables stay.
-    seed : uint64, of the noise
-    """
+    """Forget all frames of a channel, whose noise begins with a seed; windows and tables stay."""
     state.levels[:] = np.float32(0.0)
     state.levels[_RUNNING : _MINIMA + SUBWINDOWS] = np.float32(np.inf)
     state.bands[:] = np.float32(0.0)
@@ -133,12 +126,7 @@ def first_random(seed: np.uint64) -> np.uint64:
 
 @kernel
 def noise_windows(windows: NDArray[np.float32]) -> None:
-    """Write the windows of the floor and of the noise.
-
-    Parameters
-    ----------
-    windows : float32, shape (2, n), written, hann and sine
-    """
+    """Write Hann and sine, the windows of floor and noise: ``windows``, float32, shape (2, n)."""
     n = windows.shape[1]
     for i in range(n):
         windows[0, i] = 0.5 + 0.5 * math.cos(2.0 * math.pi * (i - n / 2) / n)
@@ -154,11 +142,8 @@ def frame_samples(sample_rate: int) -> int:
 def track_noise(state: NoiseState) -> None:
     """Learn the background from one more frame of received audio.
 
-    Parameters
-    ----------
-    state : NoiseState
-        ``frame`` holds the samples, which are overwritten. The row ``FLOOR`` of ``levels``
-        becomes the background power of each bin of the windowed frame; ``flux`` is updated.
+    ``state.frame`` holds the samples, which are overwritten. The row ``FLOOR`` of its ``levels``
+    becomes the background power of each bin of the windowed frame; ``flux`` is updated.
     """
     frame, window, spectrum, counts = state.frame, state.windows[0], state.spectrum, state.counts
     powers, floor = state.levels[POWERS], state.levels[FLOOR]

@@ -54,7 +54,7 @@ def thin_flattened(
     state: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> int:
-    """Flatten a spectrum, and keep a mean of every few samples.
+    """Flatten a spectrum, and keep a mean of every few samples; return the number of means.
 
     Means of twice as many samples, weighted by a triangle: what lies above half the new rate, such
     as most of a cymbal, would otherwise say how the grid falls on it.
@@ -68,10 +68,6 @@ def thin_flattened(
         The last sample, the sums under the triangle that falls and the one that rises, and how
         many samples of the latter are there; zeros to begin with.
     out : float32, shape (at least (stop - begin) // stride + 1,), written
-
-    Returns
-    -------
-    int, samples written
     """
     last, falling, rising = state[0], state[1], state[2]
     held = int(state[3])
@@ -184,7 +180,7 @@ def best_lags(
     lags: NDArray[np.int64],
     scores: NDArray[np.float32],
 ) -> int:
-    """Write the lags that resemble the newest samples most, the best first.
+    """Write the lags that resemble the newest samples most, the best first; return how many.
 
     No more than one of those that stand in a column: its neighbours are the same passage.
 
@@ -199,11 +195,6 @@ def best_lags(
     lags : int64, shape (n,), written
     scores : float32, shape (n,), written
         Squared correlation over both powers: 0 to 1.
-
-    Returns
-    -------
-    int
-        Lags found, at most ``n``.
     """
     newest = power[last % ROWS * LINE_ROW + last // ROWS]
     floor = max(_QUIET * newest, np.float32(1e-30))

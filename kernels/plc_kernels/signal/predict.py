@@ -462,16 +462,12 @@ def go_on_from(p: Predictor, c: int, before: NDArray[np.float32], out: NDArray[n
 def sound_begins(rate: int, x: NDArray[np.float32]) -> int:
     """Return where the sound at the end of a signal began, if it was quiet before; else 0.
 
-    It began within :data:`SLOT_MS` from there on.
+    It began within :data:`SLOT_MS` from there on. ``rate`` is in Hz; ``x`` are the newest samples,
+    float32, shape (n,).
 
     A predictor that is fitted across such an onset lets the sound die away: a tone that began
     20 ms ago loses 4, 17 and 29 dB in the next three times 20 ms, and 0, 0 and 1 dB where it is
     fitted from its onset on.
-
-    Parameters
-    ----------
-    rate : int, in Hz
-    x : float32, shape (n,), the newest samples
     """
     slot = max(1, int(rate * SLOT_MS / 1000.0))
     loud = max(int(rate * _QUIET_MS / 1000.0), LEAST_PAST_SAMPLES)
@@ -528,13 +524,9 @@ def go_on(
 
 @kernel
 def error_power(estimate: NDArray[np.float32], truth: NDArray[np.float32], backwards: int) -> float:
-    """Return the mean square of a prediction's error.
+    """Return the mean square of a prediction's error; both signals are float32, shape (n,).
 
-    Parameters
-    ----------
-    estimate, truth : float32, shape (n,)
-    backwards : int
-        1 if the prediction runs from the end of ``truth``; else 0.
+    Where ``backwards`` is 1, and not 0, the prediction runs from the end of ``truth``.
     """
     n = truth.size
     total = 0.0

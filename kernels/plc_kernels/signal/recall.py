@@ -103,17 +103,10 @@ class RecallSpace(NamedTuple):
 
 @kernel
 def recall_sizes(rate: int) -> tuple[int, int, int, int, int]:
-    """Return the sizes of a search at a sample rate.
+    """Return the sizes of a search at a sample rate in Hz.
 
-    Parameters
-    ----------
-    rate : int, in Hz
-
-    Returns
-    -------
-    (int, int, int, int, int)
-        Samples that become one of the search; samples of history; its lags; and the samples that
-        lags are put right on, and that are matched.
+    Samples that become one of the search; samples of history; its lags; and the samples that lags
+    are put right on, and that are matched.
     """
     stride = _stride(rate)
     past = int(np.rint(rate * REACH_S))
@@ -211,6 +204,9 @@ def recall(
 ) -> float:
     """Sum the passages like a channel's newest samples, and the samples that followed them.
 
+    Return the largest sample in any of the passages; -1 where there are none: too little was heard,
+    or it is silent.
+
     Parameters
     ----------
     rate : int, in Hz
@@ -221,12 +217,6 @@ def recall(
     position, filled : int
         Where its next sample will stand, and how many do.
     out : float32, shape (known + n,), written where there are passages, no louder than any of them
-
-    Returns
-    -------
-    float
-        The largest sample in any of the passages; -1 where there are none: too little was heard,
-        or it is silent.
     """
     stride, lags = _stride(rate), _lags(rate)
     nearest = int(np.rint(rate * LEAST_LAG_MS / 1000.0))

@@ -158,14 +158,10 @@ def _note_call(header: NDArray[np.int64], n: int, flagged: bool) -> None:
 
 @cache
 def device_callback(is_input: bool) -> int:
-    """Return the address of a ``PaStreamCallback``; its user data is a ring's block of memory.
+    """Return the address of a ``PaStreamCallback``, which records (``is_input``) or plays.
 
-    Where the package does not bring it, it is compiled at the first call of the process, in about a
-    second; it stays for its whole life.
-
-    Parameters
-    ----------
-    is_input : bool, whether it records or plays
+    Its user data is a ring's block of memory. Where the package does not bring it, it is compiled
+    at the first call of the process, in about a second; it stays for its whole life.
     """
     if FUNCTIONS is not None:
         return int(FUNCTIONS["record" if is_input else "play"])

@@ -37,14 +37,10 @@ MOST_FACTORS = 64
 
 @kernel
 def radices(length: int, factors: NDArray[np.int64]) -> int:
-    """Write the factors of a length, one for each pass; return their number.
+    """Write the factors of ``length``, above 0, one for each pass; return their number.
 
     4s, 2, 3s, 5s, then odd primes: large primes come last, where their inner loop is the longest.
-
-    Parameters
-    ----------
-    length : int, above 0
-    factors : int64, shape (MOST_FACTORS,), written
+    ``factors`` is int64, shape (MOST_FACTORS,).
     """
     count = 0
     rest = length
@@ -106,13 +102,7 @@ def _twiddle(turn: float, twiddles: NDArray[Any], at: int) -> None:
 
 @kernel
 def twiddle_count(n: int) -> int:
-    """Return the columns of a transform's table of twiddle factors.
-
-    Parameters
-    ----------
-    n : int
-        Length of the real signal, even, at least 2.
-    """
+    """Return the columns of the twiddle factors for ``n`` real samples: even, at least 2."""
     half = n // 2
     count = half // 2 + 1
     length = half
@@ -144,14 +134,7 @@ class RealFft:
 
     @classmethod
     def allocate(cls, n: int, dtype: type = np.float32) -> Self:
-        """Return the memory of transforms of ``n`` samples.
-
-        Parameters
-        ----------
-        n : int
-            Length of the real signal, even, at least 2.
-        dtype : type
-            ``numpy.float32`` or ``numpy.float64``: that of the samples.
+        """Return the memory of transforms of ``n`` samples of a type, ``float32`` or ``float64``.
 
         Raises
         ------
@@ -385,10 +368,7 @@ def _pass_odd(
 def _transform(factors: NDArray[np.int64], twiddles: _Reals, scratch: _Reals) -> int:
     """Transform the complex signal in rows 0 and 1 of ``scratch``.
 
-    Returns
-    -------
-    int
-        Row of the real part of the result, 0 or 2; the imaginary part stands below.
+    Return the row of the result's real part, 0 or 2; the imaginary part stands below.
     """
     rest = scratch.shape[1]
     stride = 1

@@ -13,13 +13,7 @@ from plc_kernels.spectra.stft import Stft, istft, stft
 
 
 def spectra_of(x: NDArray[np.float32], plan: Stft) -> NDArray[np.complex64]:
-    """Return the spectra of a signal: complex64, shape (frames, bins).
-
-    Parameters
-    ----------
-    x : float32, shape (n,), samples
-    plan : Stft, the transform
-    """
+    """Return the spectra of ``x``, float32, shape (n,): complex64, shape (frames, bins)."""
     out = np.empty((plan.frames(x.size), plan.bins), np.complex64)
     stft(x, plan.window, plan.hop, plan.factors, plan.twiddles, plan.scratch, plan.frame, out)
     return out

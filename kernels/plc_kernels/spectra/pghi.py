@@ -77,13 +77,9 @@ def wrapped(phase: float) -> float:
 
 @kernel
 def log_magnitudes(magnitude: NDArray[np.float32], out: NDArray[np.float32]) -> float:
-    """Write finite logarithms of magnitudes; return the largest.
+    """Write finite natural logarithms of magnitudes, float32, shape (bins,); return the largest.
 
-    Parameters
-    ----------
-    magnitude : float32, shape (bins,)
-        Magnitudes; what is not a finite number counts as silence.
-    out : float32, shape (bins,), written, natural logarithms
+    A magnitude that is not a finite number counts as silence.
     """
     peak = math.log(LEAST_MAGNITUDE)
     for k in range(magnitude.size):

@@ -43,10 +43,9 @@ def window(name: str, length: int) -> NDArray[np.float64]:
 
 
 def gaussian_gamma(name: str, length: int) -> float:
-    """Return ``gamma`` of the Gaussian most like a window.
+    """Return ``gamma``, in samples squared, of the Gaussian most like a window.
 
-    In samples squared. The Gaussian is ``exp(-pi * t**2 / gamma)`` with ``t`` in samples from the
-    peak.
+    It is ``exp(-pi * t**2 / gamma)`` with ``t`` in samples from the peak.
     """
     return _WIDTHS[name] * length**2
 
