@@ -65,7 +65,6 @@ class AudioReader:
         FFmpeg's name of the coding, such as ``aac``; None for what libsndfile reads.
     bitrate : int or None, of a lossy coding, in bit/s
     film : MediaDecoder or None, FFmpeg's decoder; None for what libsndfile reads
-    film : MediaDecoder or None, FFmpeg's decoder; None for what libsndfile reads
     undecoded : int, samples that could not be decoded, once all are streamed
 
     Raises

@@ -22,10 +22,7 @@ _ATTEMPTS = 8
 def scratch(within: Path | None = None) -> Iterator[Path]:
     """Make a folder for temporary files, and remove it in the end.
 
-    Parameters
-    ----------
-    within : Path, optional
-        Where it shall lie; made if there is none. By default, the system's place for such.
+    It lies in ``within``, made if there is none; by default, in the system's place for such.
 
     Raises
     ------

@@ -196,11 +196,7 @@ class LongGapNetwork:
 class LongGaps(GapFiller):
     """Fills long gaps by the shortest network that reaches, else by the longest one, stretched.
 
-    Parameters
-    ----------
-    networks : sequence of LongGapNetwork
-        At least one, for the same rate.
-    sample_rate : int, of the recordings, in Hz
+    There is one network at least, all for the rate of the recordings, in Hz.
     """
 
     any_gap = True
@@ -339,13 +335,10 @@ def _band_powers(frames: NDArray[np.float32], edges: NDArray[np.intp]) -> NDArra
 
 
 def between(magnitudes: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
-    """Put missing frames on straight lines between others, in dB.
+    """Put missing frames on straight lines between others, of which there is one at least, in dB.
 
-    Parameters
-    ----------
-    magnitudes : float32, shape (frames, bins), read and written
-        Of frames; those that are missing are written.
-    missing : bool, shape (frames,), at least one frame is not
+    ``magnitudes``, float32, shape (frames, bins), are changed; ``missing`` is bool, shape
+    (frames,).
     """
     logs = np.log(np.maximum(magnitudes, _SILENCE))
     magnitudes[missing] = np.exp(interpolated(logs, missing)[missing])

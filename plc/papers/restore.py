@@ -181,13 +181,7 @@ def open_filler(manifests: Sequence[Manifest], sample_rate: int) -> Restorer:
 def between_bins(magnitudes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return magnitudes at twice the bins, by cubic interpolation.
 
-    Parameters
-    ----------
-    magnitudes : float32, shape (frames, bins), at least 0
-
-    Returns
-    -------
-    float32, shape (frames, 2 * bins)
+    From float32, shape (frames, bins), at least 0, to shape (frames, 2 * bins).
     """
     wide = np.pad(magnitudes, ((0, 0), (1, 2)), mode="reflect")
     out = np.repeat(magnitudes, 2, axis=1)

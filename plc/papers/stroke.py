@@ -94,7 +94,9 @@ class StrokeFiller(GapFiller):
         self._bins = min(BINS, self._plan.bins)
 
     def fill(self, row: NDArray[np.float32], gap: tuple[int, int]) -> NDArray[np.float32] | None:
-        """Return the samples of a gap, shape (stop - start,).
+        """Return the samples of a gap: float32, shape (stop - start,).
+
+        None if the gap is longer than 64 ms, or less than 21 ms are known on a side.
 
         Parameters
         ----------
@@ -102,11 +104,6 @@ class StrokeFiller(GapFiller):
             Known on either side of the gap, which holds the draft.
         gap : (int, int)
             First sample of the gap, and first after it.
-
-        Returns
-        -------
-        float32 or None
-            None if the gap is longer than 64 ms, or less than 21 ms are known on a side.
 
         Raises
         ------

@@ -26,7 +26,7 @@ def play(
     packet_samples: int,
     sample_rate: int,
 ) -> NDArray[np.float32]:
-    """Play a stream.
+    """Play a stream; return float32, shape (n, channels).
 
     Parameters
     ----------
@@ -36,10 +36,6 @@ def play(
         As sent; its lost samples are not looked at.
     lost : bool, shape (packets,), True = lost
     packet_samples, sample_rate : int, of the stream
-
-    Returns
-    -------
-    float32, shape (n, channels)
     """
     made_by = Baseline(method, sample_rate, packet_samples)
     out = np.array(signal.T, np.float32)

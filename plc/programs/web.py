@@ -58,14 +58,7 @@ _LIMIT_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebFile:
-    """A file that a server or a folder gives.
-
-    Attributes
-    ----------
-    kind : str, its media type
-    make : callable, returns its bytes, made once
-    use : str, what a reader does with it
-    """
+    """A file that a server or a folder gives: its media type, its bytes, made once, and its use."""
 
     kind: str
     make: Callable[[], bytes]
@@ -207,16 +200,13 @@ def policy(script: str | None = None) -> str:
 def export(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     """Write the page into a folder, and beside it the networks and the module.
 
+    Return the paths of :data:`FILES`, the page first.
+
     Parameters
     ----------
     folder : str or Path, made if it does not exist
     overwrite : bool
         Whether files may be replaced in a folder without this page.
-
-    Returns
-    -------
-    list of Path
-        All of :data:`FILES`; the page first.
 
     Raises
     ------

@@ -58,12 +58,7 @@ class _Found:
 
 
 def choices_page(report: RepairReport, settings: RepairSettings) -> str:
-    """Return a page of all places, doubtful ones included.
-
-    Parameters
-    ----------
-    report : RepairReport, of a dry run
-    settings : RepairSettings, how it would be filled
+    """Return a page of all places of a dry run, doubtful ones included, filled by these settings.
 
     Raises
     ------

@@ -227,11 +227,8 @@ def media_of(
 ) -> AudioMedia:
     """Return a stream's coding: by descriptions, static types, the user's options, or its packets.
 
-    Parameters
-    ----------
-    given : mapping
-        The user's options for streams without a description, by the names of AudioMedia.
-    key : SrtpKey or None, the key that seals it; None: the key of its description, if there is one
+    ``given`` are the user's options for streams without a description, by the names of AudioMedia.
+    Without a ``key`` that of the description seals the stream, if there is one.
 
     Raises
     ------

@@ -127,11 +127,7 @@ def _errors(
 def mend_end(x: NDArray[np.float32], count: int, order: int, space: EdgeSpace) -> None:
     """Predict the last samples from those before; after :func:`count_damaged`.
 
-    Parameters
-    ----------
-    x : float32, shape (n,), read and written
-    count : int, of the damaged ones
-    order, space : as for that
+    ``count`` are damaged of ``x``, float32, shape (n,); ``order`` and ``space`` are as for that.
     """
     order = min(order, (x.size - EDGE_SAMPLES) // 3)
     taps, line = space.fit[2, :order], space.line[: order + count]

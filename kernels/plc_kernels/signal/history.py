@@ -58,11 +58,8 @@ def append(
 def newest(ring: NDArray[np.float32], position: int, out: NDArray[np.float32]) -> None:
     """Copy the newest samples of a channel, oldest first.
 
-    Parameters
-    ----------
-    ring : float32, shape (capacity,), of the channel
-    position : int, where the next sample will stand
-    out : float32, shape (n,), written, at most the capacity
+    From ``ring``, float32, shape (capacity,), whose next sample will stand at ``position``, to
+    ``out``, float32, shape (n,), at most the capacity.
     """
     size = ring.size
     begin = position - out.size

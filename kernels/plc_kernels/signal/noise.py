@@ -201,14 +201,9 @@ def _follow_roots(
 def recent_levels(state: NoiseState, out: NDArray[np.float32]) -> None:
     """Write the powers of noise in the last received frames, as mean squares of its samples.
 
-    Peaks narrower than ``OPENING_BINS`` are taken off: tones.
-
-    Parameters
-    ----------
-    state : NoiseState
-        Memory of :func:`track_noise`; the workspace is written.
-    out : float32, shape (n // 2 + 1,), written
-        Power of each bin of the windowed frame, over the window's energy.
+    Peaks narrower than ``OPENING_BINS`` are taken off: tones. ``out``, float32, shape
+    (n // 2 + 1,), is the power of each bin of the windowed frame, over the window's energy. The
+    workspace of :func:`track_noise` is written.
     """
     roots, opened, smoothed = state.levels[_ROOTS], state.levels[_OPENED:], state.frame[: out.size]
     # The window's energy is 3/8 of its samples.
@@ -338,13 +333,8 @@ def _open(floor: NDArray[np.float32], opened: NDArray[np.float32]) -> None:
 def comfort_noise(level: float, state: NoiseState, out: NDArray[np.float32]) -> None:
     """Make the next half frame of noise like the background.
 
-    Parameters
-    ----------
-    level : float, gain of this half frame
-    state : NoiseState
-        Memory of :func:`track_noise`; ``tail``, ``random`` and the workspace are written.
-    out : float32, shape (n // 2,), written
-        Samples that follow those of the call before.
+    ``level`` is its gain. ``out``, float32, shape (n // 2,), are samples that follow those of the
+    call before. ``tail``, ``random`` and the workspace of :func:`track_noise` are written.
     """
     frame, spectrum, tail, random = state.frame, state.spectrum, state.tail, state.random
     window, sine = state.windows[0], state.windows[1]

@@ -76,14 +76,10 @@ def first_frame(begin: int, n: int) -> int:
 
 @kernel
 def aim_at(sample_rate: int, recent: NDArray[np.float32], filling: Filling) -> None:
-    """Write the level that the fill is to have.
+    """Write the level that the fill is to have, the row of targets of ``filling``.
 
-    Parameters
-    ----------
-    sample_rate : int
-    recent : float32, shape (m,)
-        Power of each bin before the burst, from :func:`~plc_kernels.signal.noise.recent_levels`.
-    filling : Filling, its row of targets is written
+    ``recent``, float32, shape (m,), is the power of each bin before the burst, from
+    :func:`~plc_kernels.signal.noise.recent_levels`.
     """
     target = filling.levels[_TARGET]
     hz = 0.5 * sample_rate / (target.size - 1)

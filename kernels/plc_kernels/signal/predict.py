@@ -292,12 +292,8 @@ def _mix(other: NDArray[np.float32], weight: np.float32, out: NDArray[np.float32
 def measure_bridge(rate: int, order: int, wanted: int, filled: int, known: int, gap: int) -> Bridge:
     """Return the sizes of a bridge's fit, and of the stretch where its sides meet.
 
-    Parameters
-    ----------
-    rate : int, in Hz
-    order, wanted : int, as for :func:`begin_prediction`
-    filled, known, gap : int
-        Samples known before the gap, and behind it; and those to fill.
+    ``rate`` is in Hz; ``order`` and ``wanted`` are as for :func:`begin_prediction`. Of samples,
+    ``filled`` are known before the gap, ``known`` behind it, and ``gap`` to fill.
     """
     known, past = min(known, wanted), min(wanted, filled)
     order = min(order, known, (past + gap + known) // SAMPLES_PER_COEFFICIENT)

@@ -137,15 +137,7 @@ def forget(rate: int, search: Search) -> None:
 
 @kernel
 def listen(rate: int, space: RecallSpace, search: Search, played: NDArray[np.float32]) -> None:
-    """Take in the played samples of a channel.
-
-    Parameters
-    ----------
-    rate : int, in Hz
-    space : RecallSpace, written
-    search : Search, read and written
-    played : float32, shape (n,)
-    """
+    """Take in the played samples of a channel: float32, shape (n,), at a rate in Hz."""
     stride, lags = _stride(rate), _lags(rate)
     decay = math.exp(_exponent(rate, stride))
     piece = PIECE * stride

@@ -65,12 +65,9 @@ def radices(length: int, factors: NDArray[np.int64]) -> int:
 def plan_fft(n: int, factors: NDArray[np.int64], twiddles: NDArray[Any]) -> int:
     """Write the tables of a transform; return the number of its passes.
 
-    Parameters
-    ----------
-    n : int
-        Length of the real signal, even, at least 2.
-    factors : int64, shape (MOST_FACTORS,), written
-    twiddles : float32 or float64, shape (2, :func:`twiddle_count`), written, cosines and sines
+    ``n``, the length of the real signal, is even and at least 2; ``factors`` are int64, shape
+    (MOST_FACTORS,); ``twiddles``, cosines and sines, are float32 or float64, shape
+    (2, :func:`twiddle_count`).
     """
     half = n // 2
     passes = radices(half, factors)

@@ -101,11 +101,7 @@ def mark_gap(
 def analyse_rows(grid: Grid, rows: NDArray[np.float32], spectra: NDArray[np.float32]) -> None:
     """Write the spectra of rows; frames in which two in a row are equal are analysed once.
 
-    Parameters
-    ----------
-    grid : Grid
-    rows : float32, shape (rows, samples)
-    spectra : float32, shape (rows, 2, bins, frames), written
+    Rows are float32, shape (rows, samples), and spectra float32, shape (rows, 2, bins, frames).
     """
     hop = grid.window.size // OVERLAP
     for r in range(rows.shape[0]):

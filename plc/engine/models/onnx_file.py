@@ -196,12 +196,7 @@ class Graph:
 
 
 def read_graph(data: bytes, label: str) -> Graph:
-    """Return a plain graph with its weights.
-
-    Parameters
-    ----------
-    data : bytes, the file
-    label : str, what error messages call it
+    """Return a plain graph of a file's bytes, with its weights; messages call it by its label.
 
     Raises
     ------

@@ -101,7 +101,7 @@ class ContextEncoder:
         extensions: Sequence[str] = EXTENSIONS,
         iterations: int = ITERATIONS,
     ) -> NDArray[np.float32]:
-        """Return the samples of a gap.
+        """Return the samples of a gap: float32, shape (stop - start,).
 
         Parameters
         ----------
@@ -115,10 +115,6 @@ class ContextEncoder:
             896 samples they are all the same.
         iterations : int
             Of fast Griffin-Lim; a network that answers with complex numbers takes none.
-
-        Returns
-        -------
-        float32, shape (stop - start,)
 
         Raises
         ------
@@ -146,10 +142,7 @@ class ContextEncoder:
     ) -> NDArray[np.float32] | NDArray[np.complex64]:
         """Return the network's spectra of the gap, without a phase.
 
-        Parameters
-        ----------
-        signal, gap, extensions
-            As for :meth:`fill`.
+        Parameters are as for :meth:`fill`.
 
         Returns
         -------

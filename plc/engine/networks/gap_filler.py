@@ -37,10 +37,7 @@ class GapFiller(ABC):
     def speech_share(self, listen: Callable[[], float]) -> float:
         """Return how much speech a gap is of, from 0 to 1; 0 where that makes no difference.
 
-        Parameters
-        ----------
-        listen : callable
-            Tells it from the gap's surroundings; takes its time, and is not asked in vain.
+        ``listen`` tells it from the gap's surroundings; takes its time, and is not asked in vain.
         """
         return 0.0
 

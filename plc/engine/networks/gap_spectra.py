@@ -40,11 +40,7 @@ class GapSpectra:
     The frames are always those of the longest gap, as in training: after a shorter one more is
     known.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Of the model: its grid, drafts and contexts.
-    sample_rate, channels : int, of the signal
+    The manifest is of the model: its grid, drafts and contexts; rate and channels are the signal's.
 
     Raises
     ------

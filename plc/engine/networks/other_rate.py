@@ -13,18 +13,9 @@ _CUTOFF = 0.92
 
 
 class OtherRate:
-    """Two rates of the same sound.
+    """Two rates of the same sound, in Hz: of a recording, and of a network, which is no higher.
 
-    Parameters
-    ----------
-    sample_rate : int, of the recording, in Hz
-    network_rate : int
-        Of the network, in Hz; no higher.
-
-    Attributes
-    ----------
-    step : float
-        Samples of the recording for one of the network.
+    ``step`` is how many samples of the recording are one of the network.
     """
 
     def __init__(self, sample_rate: int, network_rate: int) -> None:

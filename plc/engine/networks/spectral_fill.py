@@ -68,14 +68,7 @@ def bent(
 
 
 def padded(x: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-    """Return a copy of ``x[start:stop]``, silent outside ``x``.
-
-    Parameters
-    ----------
-    x : float32, shape (n,), samples
-    start, stop : int
-        Places in it or outside; the copy has as many samples as they are apart.
-    """
+    """Return a copy of ``x[start:stop]``, silent outside ``x``, which is float32, shape (n,)."""
     out = np.zeros(stop - start, np.float32)
     low, high = max(start, 0), min(stop, x.size)
     if low < high:
@@ -88,10 +81,8 @@ def interpolated(frames: NDArray[np.float32], lost: NDArray[np.bool_]) -> NDArra
 
     Before the first known frame and after the last, that one is repeated.
 
-    Parameters
-    ----------
-    frames : float32, shape (frames, bins), lost ones are not looked at
-    lost : bool, shape (frames,), at least one is known
+    ``frames`` are float32, shape (frames, bins), lost ones are not looked at; ``lost`` is bool,
+    shape (frames,), at least one is known.
     """
     known = np.flatnonzero(~lost)
     places = np.arange(lost.size)

@@ -155,18 +155,15 @@ def squared_sine(samples: int, full: int) -> NDArray[np.float64]:
 
 
 def predicted(x: NDArray[np.float32], samples: int) -> NDArray[np.float64]:
-    """Continue a signal by linear prediction, as the method ``lpc``.
+    """Continue a signal by linear prediction, as the method ``lpc``: float64, shape (samples,).
+
+    There are zeros where too little is known to fit anything.
 
     Parameters
     ----------
     x : float32, shape (n,)
         The newest sample last, at most 2048 of them; where there are fewer, the order falls.
     samples : int, how many to predict
-
-    Returns
-    -------
-    float64, shape (samples,)
-        Zeros where too little is known to fit anything.
     """
     if x.size < _LEAST_PAST:
         return np.zeros(samples)

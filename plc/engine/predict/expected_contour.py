@@ -20,12 +20,7 @@ from plc_kernels.signal.predict import Bridge, Predictor, run_on_samples
 
 
 class ContourBridge:
-    """Continues both sides of a gap along the contour between them.
-
-    Parameters
-    ----------
-    sample_rate, channels : int, of the signal
-    gap : int, samples of the longest one
+    """Continues both sides of a gap, of at most so many samples, along the contour between them.
 
     Raises
     ------

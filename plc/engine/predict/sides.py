@@ -24,7 +24,9 @@ _VOICE_RUNG = Rung(30.0, 60.0)
 def continued(
     past: NDArray[np.float32], samples: int, sample_rate: int, rung: Rung = SIDE_RUNG
 ) -> NDArray[np.float32]:
-    """Continue ``past`` by linear prediction.
+    """Continue ``past`` by linear prediction: float32, shape (samples,).
+
+    There are zeros where too little is known to fit anything.
 
     Parameters
     ----------
@@ -33,11 +35,6 @@ def continued(
     sample_rate : int, in Hz
     rung : Rung
         Order and past; less where less is known.
-
-    Returns
-    -------
-    float32, shape (samples,)
-        Zeros where too little is known to fit anything.
     """
     out = np.zeros(samples, np.float32)
     if past.size >= LEAST_PAST_SAMPLES:

@@ -51,7 +51,7 @@ class SimilarPassages:
     """Where the gap's own surroundings begin."""
 
     def line(self, signal: NDArray[np.float32], first: int, last: int) -> NDArray[np.float32]:
-        """Return the passages' sum for ``signal[first:last]``.
+        """Return the passages' sum for ``signal[first:last]``: float32, shape (last - first,).
 
         Parameters
         ----------
@@ -59,10 +59,6 @@ class SimilarPassages:
         first, last : int
             Around the gap; either may lie outside of the signal. Where a passage would reach
             beyond the signal there is silence.
-
-        Returns
-        -------
-        float32, shape (last - first,)
         """
         moved = self.begins + (first - self.start)
         before = max(0, -int(moved.min()))

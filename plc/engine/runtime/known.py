@@ -51,11 +51,7 @@ _THEIRS = {"spread.weight": "val_527", "places": "view", "times": "view_1"}
 def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
     """Return the plan and the weights of a model; None if its graph is not known.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Read from a file; the weights lie beside it.
-    sample_rate : int, in Hz
+    The manifest was read from a file, beside which the weights lie; the rate is in Hz.
 
     Raises
     ------
@@ -83,12 +79,7 @@ def planned(manifest: Manifest, sample_rate: int) -> Planned | None:
 
 
 class KernelNetwork:
-    """A network by itself, as the steps of streams run it; used by one thread at a time.
-
-    Parameters
-    ----------
-    found : Planned, what :func:`planned` returns
-    """
+    """A network by itself, as the steps of streams run it; used by one thread at a time."""
 
     def __init__(self, found: Planned) -> None:
         self._plan, self._weights = found

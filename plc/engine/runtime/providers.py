@@ -123,10 +123,7 @@ def load_libraries(ort: ModuleType, name: str) -> list[str]:
 
     Without this only those on the system's search path are found.
 
-    Returns
-    -------
-    list of str
-        Libraries that are nowhere, as far as ONNX Runtime tells.
+    Return the libraries that are nowhere, as far as ONNX Runtime tells.
     """
     with _loading:
         if "cuda" not in _loaded and hasattr(ort, "preload_dlls"):

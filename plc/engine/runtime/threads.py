@@ -163,9 +163,7 @@ def _end_all() -> None:
 class OneThread:
     """Lets one call at a time inside an object; also a context manager.
 
-    Parameters
-    ----------
-    name : str, of the class, for the error
+    The name is that of the class, for the error.
     """
 
     __slots__ = ("_frames", "_generation", "_name")

@@ -30,15 +30,7 @@ class Representation(Protocol):
         """Content of each channel, with its unit."""
 
     def forward(self, samples: Samples) -> Array:
-        """Return the array of a signal.
-
-        Parameters
-        ----------
-        samples : float32, shape (samples,), finite
-
-        Returns
-        -------
-        float32, of ``shape``
+        """Return the array, float32, of ``shape``, of a signal: float32, shape (samples,), finite.
 
         Raises
         ------
@@ -47,16 +39,9 @@ class Representation(Protocol):
         """
 
     def inverse(self, array: Array) -> Samples:
-        """Return the signal of an array.
+        """Return the signal, float32, shape (samples,), of an array: float32, of ``shape``, finite.
 
-        Parameters
-        ----------
-        array : float32, of ``shape``
-            Finite; it need not be that of any signal.
-
-        Returns
-        -------
-        float32, shape (samples,)
+        The array need not be that of any signal.
 
         Raises
         ------

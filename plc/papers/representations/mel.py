@@ -70,13 +70,7 @@ def signal_of_magnitudes(
 
 
 class Mel:
-    """Logarithms of mel powers.
-
-    Parameters
-    ----------
-    sample_rate : int, in Hz
-    samples : int, length of the signals
-    """
+    """Logarithms of mel powers, of signals of so many samples, at a rate in Hz."""
 
     channels: tuple[str, ...] = ("log power",)
 
@@ -104,9 +98,7 @@ class Mel:
     def magnitude_of_powers(self, log_power: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return magnitudes with nearly these mel powers: float32, shape (frames, bins).
 
-        Parameters
-        ----------
-        log_power : floating, shape (bands, frames), their logarithms
+        The logarithms of the powers are of shape (bands, frames).
         """
         power = self._powers(polar.magnitude_of(log_power).astype(np.float32))
         return np.ascontiguousarray(np.sqrt(power).T)
@@ -128,13 +120,7 @@ class Mel:
 
 
 class Mfcc:
-    """Cepstra of mel spectra (MFCC).
-
-    Parameters
-    ----------
-    sample_rate : int, in Hz
-    samples : int, length of the signals
-    """
+    """Cepstra of mel spectra (MFCC), of signals of so many samples, at a rate in Hz."""
 
     channels = ("cepstrum",)
 

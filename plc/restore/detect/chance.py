@@ -59,10 +59,7 @@ def is_chosen(row: NDArray[np.float32], holes: Sequence[Finding], sample_rate: i
 def are_few(row: NDArray[np.float32], found: Sequence[Finding], sample_rate: int) -> bool:
     """Return whether places that were found are fewer and shorter than a channel's own silences.
 
-    Parameters
-    ----------
-    row, sample_rate : as for :func:`is_chosen`
-    found : sequence of Finding, all of them
+    ``row`` and ``sample_rate`` are as for :func:`is_chosen`; all findings are given.
     """
     least = _PAUSE_MS * sample_rate / 1000
     lost = _gone(np.ones_like(row), found, sample_rate / 1000)

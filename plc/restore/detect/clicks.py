@@ -60,10 +60,7 @@ Errors = tuple[NDArray[np.float64], NDArray[np.float64]]
 def residual(row: NDArray[np.float32], sample_rate: int) -> Errors:
     """Return the errors of predictors that are fitted every 20 ms.
 
-    Parameters
-    ----------
-    row : float32, shape (n,), one channel, finite
-    sample_rate : int, in Hz
+    ``row`` is one channel, float32, shape (n,), finite; ``sample_rate`` is in Hz.
     """
     hop = round(_FRAME_MS * sample_rate / 1000)
     order = _order(sample_rate)
@@ -99,10 +96,7 @@ class Clicks:
 def search(row: NDArray[np.float32], sample_rate: int) -> Clicks:
     """Return the clicks of one channel; certain ones are interpolated before others are judged.
 
-    Parameters
-    ----------
-    row : float32, shape (n,), samples, finite
-    sample_rate : int, in Hz
+    ``row`` is float32, shape (n,), finite; ``sample_rate`` is in Hz.
     """
     rest, errors = row, residual(row, sample_rate)
     certain: list[Finding] = []
@@ -247,11 +241,8 @@ def flatness(click: NDArray[np.float32] | NDArray[np.float64], sample_rate: int)
 
     Up to 8 kHz: above, lossy coding leaves nothing of any click.
 
-    Parameters
-    ----------
-    click : float32 or float64, shape (n,)
-        The click without what surrounds it; what is behind 8 ms does not count.
-    sample_rate : int, in Hz
+    ``click`` is of shape (n,), without what surrounds it; what is behind 8 ms does not count.
+    ``sample_rate`` is in Hz.
     """
     samples = round(_SPECTRUM_MS * sample_rate / 1000)
     low, high = _BAND_HZ[0], min(_BAND_HZ[1], _BAND_SHARE * sample_rate)

@@ -65,10 +65,7 @@ _FRAME_MS, _GRID_RUNS, _GRID_SHARE = (5.0, 40.0), 5, 0.6
 def find(row: NDArray[np.float32], sample_rate: int) -> list[Finding]:
     """Return the constant runs of one channel that are damage.
 
-    Parameters
-    ----------
-    row : float32, shape (n,), samples, finite
-    sample_rate : int, in Hz
+    ``row`` is float32, shape (n,), finite; ``sample_rate`` is in Hz.
     """
     ms = sample_rate / 1000
     still = [(first, last + 1) for first, last in runs(np.diff(row) == 0)]
@@ -140,10 +137,7 @@ def is_between_tones(row: NDArray[np.float32], hole: Finding, sample_rate: int) 
 
     A generator cuts its tones hard. Where the same wave stands on both sides, it was one tone.
 
-    Parameters
-    ----------
-    row, sample_rate : as for :func:`find`
-    hole : Finding, what was found there
+    ``row`` and ``sample_rate`` are as for :func:`find`; the hole was found there.
     """
     ms = sample_rate / 1000
     sides = sides_of(row, hole, round(_STAIR_MS * ms))

@@ -301,12 +301,9 @@ def _samples_of(
 def foretold(
     past: NDArray[np.float32] | NDArray[np.float64], order: int, samples: int
 ) -> NDArray[np.float64]:
-    """Return the samples that a predictor of a past expects.
+    """Return so many samples that a predictor of some order expects behind a past.
 
-    Parameters
-    ----------
-    past : float32 or float64, shape (n,), at least ``order`` samples; the predictor is Burg's
-    order, samples : int, of the predictor, and how many to foretell
+    The predictor is Burg's; ``past``, shape (n,), has at least ``order`` samples.
     """
     taps, line = np.empty(order), np.zeros(order + samples)
     taps_of(fit_burg(past, order), taps)

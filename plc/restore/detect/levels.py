@@ -22,17 +22,10 @@ _LOUDEST, _NEAR_DB, _STEP_DB, _MOST_STEPS, _MOVING = 0.9, -30.0, 20 * np.log10(2
 
 
 def level_db(x: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Return the level of one channel every :data:`HOP_MS`.
+    """Return the level of one channel every :data:`HOP_MS`: float64, shape (frames,).
 
-    Parameters
-    ----------
-    x : float32, shape (n,), samples
-    sample_rate : int, in Hz
-
-    Returns
-    -------
-    float64, shape (frames,)
-        In dB of full scale, of 1 ms around ``k * HOP_MS``.
+    In dB of full scale, of 1 ms around ``k * HOP_MS``. ``x`` is float32, shape (n,); the rate is in
+    Hz.
     """
     hop = HOP_MS * sample_rate / 1000
     frames = int(x.size / hop)
@@ -54,10 +47,7 @@ def gain_of(x: NDArray[np.float32], sample_rate: int) -> np.float32:
     machine stays as it is: its level, without the lowest tones, hardly moves. No more than 30 dB,
     so that noise of 16 bits stays below the level of sound.
 
-    Parameters
-    ----------
-    x : float32, shape (n,), samples, finite
-    sample_rate : int, in Hz
+    ``x`` is float32, shape (n,), finite; ``sample_rate`` is in Hz.
     """
     frame = round(_SCALE_MS * sample_rate / 1000)
     frames = x[: x.size // frame * frame].reshape(-1, frame)
@@ -95,10 +85,7 @@ def change_db(before: NDArray[np.float32], behind: NDArray[np.float32], sample_r
 
     By bands up to 8 kHz, in dB.
 
-    Parameters
-    ----------
-    before, behind : float32, shape (n,), of one length
-    sample_rate : int, in Hz
+    Both are float32, of one shape (n,); ``sample_rate`` is in Hz.
     """
     both = bands_db(np.stack([before, behind]), sample_rate)
     return float(np.mean(np.abs(both[0] - both[1])))
@@ -107,10 +94,7 @@ def change_db(before: NDArray[np.float32], behind: NDArray[np.float32], sample_r
 def bands_db(parts: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
     """Return the levels of 13 bands up to 8 kHz, fewer of short parts, shape (parts, bands).
 
-    Parameters
-    ----------
-    parts : float32, shape (parts, n), samples
-    sample_rate : int, in Hz
+    ``parts`` are samples, float32, shape (parts, n); ``sample_rate`` is in Hz.
     """
     size = parts.shape[1]
     highest = min(8000.0, 0.45 * sample_rate) * size / sample_rate

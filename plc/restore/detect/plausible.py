@@ -176,13 +176,7 @@ class _FoundPlaces:
 
 
 def weigh(findings: Sequence[Finding], samples: int, sample_rate: int) -> list[Finding]:
-    """Return the findings of a whole recording, with their doubts.
-
-    Parameters
-    ----------
-    findings : sequence of Finding, in order of their start
-    samples, sample_rate : int, of the recording
-    """
+    """Return the findings of a whole recording, in order of their start, with their doubts."""
     doubts = [each.doubt for each in findings]
     for channel in sorted({each for finding in findings for each in finding.channels}):
         total_s = samples / sample_rate

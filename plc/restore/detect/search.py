@@ -81,11 +81,9 @@ class Detector:
         """Findings up to ``_told`` that may go on behind it."""
 
     def push(self, block: NDArray[np.float32]) -> list[Finding]:
-        """Return the findings up to ``block``.
+        """Return the findings up to ``block``, float32, shape (n, channels), the next samples.
 
-        Parameters
-        ----------
-        block : float32, shape (n, channels), the next samples, as many as there are
+        Of these there may be any number.
 
         Raises
         ------

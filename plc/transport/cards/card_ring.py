@@ -9,10 +9,7 @@ from plc_kernels.signal import ring
 class Ring:
     """Samples between a device's callback and the engine; one writes, the other reads.
 
-    Parameters
-    ----------
-    capacity : int, samples of each channel that fit
-    channels : int, of them
+    So many samples of each channel fit as ``capacity`` says.
     """
 
     __slots__ = ("_header", "_samples", "_words", "channels")

@@ -295,13 +295,7 @@ _NAMES_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class SoundServer:
-    """Names of a sound server's ends.
-
-    Attributes
-    ----------
-    sources, sinks : tuple of str
-        Inputs and outputs, as ``PULSE_SOURCE`` and ``PULSE_SINK`` take them.
-    """
+    """Names of a sound server's ends, as ``PULSE_SOURCE`` and ``PULSE_SINK`` take them."""
 
     sources: tuple[str, ...]
     sinks: tuple[str, ...]

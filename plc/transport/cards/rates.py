@@ -20,13 +20,7 @@ _PIECE = 4096
 
 
 class RateConverter:
-    """Converts a sample rate, independent of block lengths (to -80 dB).
-
-    Parameters
-    ----------
-    from_rate, to_rate : int, in Hz
-    channels : int, of both
-    """
+    """Converts a sample rate, in Hz, independent of block lengths (to -80 dB)."""
 
     def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
         self._step = from_rate / to_rate

@@ -154,10 +154,7 @@ def run_workers(
     If one of them fails, or dies again and again, the others come to their end, as streams of one
     process would.
 
-    Returns
-    -------
-    list of dict
-        Of each stream what ``run`` returns, by the last of its processes, and ``restarts``.
+    Return of each stream the report of ``run``, by the last of its processes, and ``restarts``.
     """
     end_s = time.monotonic() + duration_s
     files = [config.to for config in configs if not isinstance(config.to, Endpoint)]

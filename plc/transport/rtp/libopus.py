@@ -56,15 +56,8 @@ def repeated_samples(payload: bytes, channels: int) -> int:
     20 ms of the frame whether there is a voice, then whether there is redundancy; for two
     channels the same again.
 
-    Parameters
-    ----------
-    payload : bytes, the packet
-    channels : int, 1 or 2
-
-    Returns
-    -------
-    int
-        Length of its first frame, which repeats as much of what is before it; 0 if it does not.
+    That is the length of its first frame, which repeats as much of what is before it; 0 if it does
+    not. Of ``channels`` there are 1 or 2.
     """
     first = _first_byte(payload) if opus_samples(payload) else 0
     if not first or payload[0] >> 3 >= _CELT_ONLY or channels not in (1, 2):

@@ -214,9 +214,7 @@ class Unwrapper:
 
     A number is taken to lie within half a turn of the newest one before it, ahead or behind.
 
-    Parameters
-    ----------
-    bits : int, width of the numbers: 16 for sequence numbers, 32 for timestamps
+    ``bits`` is the width of the numbers: 16 for sequence numbers, 32 for timestamps.
     """
 
     __slots__ = ("_half", "_span", "newest")
