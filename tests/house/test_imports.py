@@ -130,7 +130,7 @@ ENGINE: dict[str, dict[str, str]] = {
         "predict.baselines": "Baseline",
         "predict.contour_model": "contour_model",
         "predict.ladder": "Ladders Rung",
-        "predict.sides": "SIDE_RUNG bridged_along_the_pitch continued fill_between",
+        "predict.sides": "SIDE_RUNG bridged_along_the_pitch continued dithered fill_between",
         "predict.similar": "MATCH_MS REACH_S SimilarPassages fast_length find_passages",
         "runtime.onnx_network": "open_network",
         "spans": "bursts_of gaps_of lost_spans merge_spans",

@@ -19,6 +19,17 @@ SIDE_RUNG = Rung(62.5, 250.0)
 """Order and past with which a side of a gap is continued where there is time."""
 # On the contour of a voice's pitch: of validation speech, 10 to 64 ms, this is the best of three.
 _VOICE_RUNG = Rung(30.0, 60.0)
+_DITHER = np.float32(1e-5)
+
+
+def dithered(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return sound, of one channel or several, with noise 100 dB below it: less than 16 bits hold.
+
+    Where a sound has nothing, as above the band of a coder, a predictor of many coefficients would
+    be fitted to how its samples were rounded, which is otherwise at another level.
+    """
+    noise = _DITHER * np.random.default_rng(0).standard_normal(rows.shape[-1], np.float32)
+    return np.asarray(rows + noise * rows.std(axis=-1, keepdims=True) if rows.size else rows)
 
 
 def continued(
@@ -69,7 +80,7 @@ def fill_between(
     out = np.zeros((channels, samples), np.float32)
     if not after.shape[1]:
         filler.extend(out)
-    elif not filler.bridge(history, np.ascontiguousarray(after), out):
+    elif not filler.bridge(history, dithered(after), out):
         beyond = np.zeros((channels, 1), np.float32)
         filler.extend(beyond)
         n = min(round(sample_rate * RECOVERY_MS / 1000.0), samples)
@@ -99,7 +110,7 @@ def bridged_along_the_pitch(
     reach = max(samples, min(after.size, round(sample_rate * _VOICE_RUNG.past_ms / 1000.0)))
     filler, history = _fitted(before[None], sample_rate, _VOICE_RUNG, reach, contour.past_samples)
     out = np.empty(samples, np.float32)
-    known = np.ascontiguousarray(after[None, :reach])
+    known = dithered(after[None, :reach])
     landed = filler.bridge(history, known, out[None], contour)
     return out if landed and contour.followed[0] else None
 
@@ -110,6 +121,6 @@ def _fitted(
     """Return a filler fitted to a past, and a history of ``remembered`` samples or more."""
     filler = ArFiller(sample_rate, len(past), rung, reach)
     history = History(len(past), max(filler.past_samples, remembered))
-    history.append(past, trusted=True)
+    history.append(dithered(past), trusted=True)
     filler.begin(history)
     return filler, history

@@ -1,9 +1,9 @@
 """Long gaps of music filled with the most similar passage of the recording.
 
-What was in a gap of a tenth of a second and more cannot be predicted, but music repeats itself, as
-[1]_ makes use of. The places that resemble the gap's surroundings by their outline
-(:mod:`plc.files.fill.outline`) are compared with them sample by sample at both joins, which puts
-each right to the sample. The mean of both likenesses ranks them::
+What was in a gap of a tenth of a second and more cannot be predicted, but music repeats itself
+(:mod:`plc.engine.predict.similar`). The places that resemble the gap's surroundings by their
+outline (:mod:`plc.files.fill.outline`) are compared with them sample by sample at both joins, which
+puts each right to the sample. The mean of both likenesses ranks them::
 
     recording  ...|~~~ like ~~~|~~ passage ~~|~~~ like ~~~|......|~~ known ~~|  gap  |~~ known ~~|
                                      ╰── one gain a band, from that of one join to the other ──▲
@@ -20,11 +20,6 @@ band by band, the share that both errors give it. All channels come from one pla
 copied, so speech keeps its fill, as does a gap that nothing is like.
 
 A recording is read once for its outline, and twice for each :data:`_TOGETHER` gaps.
-
-References
-----------
-.. [1] N. Perraudin, N. Holighaus, P. Majdak, P. Balazs, "Inpainting of long audio segments with
-   similarity graphs", IEEE/ACM TASLP 26 (6), 2018.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -200,7 +195,8 @@ class Passages:
         """
         if gap.samples <= LEAST_MS * self._rate / 1000.0:
             return
-        known = _known_around(received, gap)
+        lost = np.flatnonzero(~received[: gap.start])
+        known = int(lost[-1]) + 1 if lost.size else 0, gap.end
         reason = self._refusal(rows, gap, known, received)
         passage = None if reason else self._passage(track, first + gap.start, first + gap.stop)
         if passage:
@@ -239,7 +235,6 @@ class Passages:
         return Passage(found.begin - before, found.around, hole)
 
     def _search(self, channels: tuple[int, ...], gaps: Sequence[Gap]) -> None:
-        """Find the passages for some gaps."""
         self._found.update(dict.fromkeys((gap.span for gap in gaps), None))
         margin = self._samples(_LEVEL_MS) + EDGE_SAMPLES
         chosen = list(self._chosen(channels, gaps, margin))
@@ -253,10 +248,8 @@ class Passages:
     def _known_around(self, begin: int, end: int) -> Span:
         """Return a passage with the known stretches that are checked beside it."""
         margin = self._samples(max(_CHECKED_MS)) + EDGE_SAMPLES
-        first, last = (
-            max(0, begin - margin),
-            min(end + margin, cast(Outline, self._outline).samples),
-        )
+        first = max(0, begin - margin)
+        last = min(end + margin, cast(Outline, self._outline).samples)
         for track in self._tracks:
             for gap in gaps_within(track.gaps, first, last):
                 before = gap.stop <= begin
@@ -375,12 +368,6 @@ def best_lag(joins: Sequence[_Rows], sides: Sequence[_Rows]) -> tuple[int, float
     likeness = products / np.sqrt(np.maximum(energies * power, _LITTLE))
     best = int(likeness.argmax())
     return best, float(likeness[best])
-
-
-def _known_around(received: NDArray[np.bool_], gap: Gap) -> Span:
-    """Return the stretch around a gap that was received but for the gap."""
-    lost = np.flatnonzero(~received[: gap.start])
-    return int(lost[-1]) + 1 if lost.size else 0, gap.end
 
 
 def _fit(beside: _Rows, own: _Rows, plan: Stft, edges: NDArray[np.intp]) -> NDArray[np.float64]:

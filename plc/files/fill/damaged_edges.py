@@ -11,12 +11,9 @@ predictor fitted to the samples further inside says what the edge should be::
 from collections.abc import Sequence
 from itertools import pairwise
 
-import numpy as np
-
 from plc.engine.stream.samples import Packet
-from plc.files.fill.gaps import Gap
+from plc.files.fill.gaps import Gap, as_rows
 from plc_kernels.signal.edges import LEAST_EDGE_SAMPLES, EdgeSpace, count_damaged, edge_sizes
-from plc_kernels.signal.packet import INT16_SCALE
 
 
 def widen(signal: Packet, gaps: Sequence[Gap], sample_rate: int) -> list[Gap]:
@@ -68,8 +65,5 @@ def _damaged(signal: Packet, order: int) -> int:
     n = len(signal)
     if n < LEAST_EDGE_SAMPLES:
         return 0
-    rows = np.array(signal.reshape(n, -1).T, np.float32, order="C")
-    if signal.dtype == np.int16:
-        rows /= INT16_SCALE
     space = EdgeSpace.allocate(n, order)
-    return max(count_damaged(row, order, True, space) for row in rows)
+    return max(count_damaged(row, order, True, space) for row in as_rows(signal))

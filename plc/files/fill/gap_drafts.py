@@ -15,6 +15,10 @@ from plc.errors import ConfigError
 
 Found = dict[tuple[int, int], SimilarPassages | None]
 """By a gap's start and stop: the passages like its surroundings, or none."""
+# Networks take what is smaller than 1e-7 in their spectra for silence: about 80 dB below a sound of
+# this peak, as they do its magnitudes. Beside a louder one they would hear how it was rounded. A
+# sound without so large a sample is silence.
+_PEAK, _SILENT = np.float32(0.004), 1e-9
 
 
 class TwoSidedDraft:
@@ -114,3 +118,12 @@ class TwoSidedDraft:
                 bridged = bridged_along_the_pitch(before, after, gap, self._rate)
                 if bridged is not None:
                     row[hole] = bridged
+
+
+def network_gain(row: NDArray[np.float32], start: int, stop: int) -> np.float32:
+    """Return the gain by which a network is given a row.
+
+    So it answers a louder or quieter sound with the same fill, louder or quieter.
+    """
+    peak = np.abs(np.delete(row, slice(start, stop))).max()
+    return np.float32(_PEAK / max(peak, _SILENT))

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plc.engine.spans import lost_spans, merge_spans
+from plc.engine.stream.samples import Packet
 from plc.errors import ConfigError
+from plc_kernels.signal.packet import INT16_SCALE
 from plc_kernels.stream.fill_limit import hold_within
 from plc_kernels.stream.layout import GLIDE_MS, SLOT_MS
 
@@ -212,6 +214,14 @@ def _as_seconds(gap: Stretch) -> tuple[float, float, tuple[int, ...]]:
             f"gap is {gap!r}; give (start, stop) in seconds, two numbers, or (start, stop, "
             "channels), such as (1.25, 1.5, (0,))"
         ) from error
+
+
+def as_rows(signal: Packet) -> NDArray[np.float32]:
+    """Return a copy of shape (channels, n), full scale 1.0."""
+    rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
+    if signal.dtype == np.int16:
+        rows /= np.float32(INT16_SCALE)
+    return rows
 
 
 def find_unsound(signal: NDArray[np.float32], gaps: Iterable[tuple[int, int]]) -> int | None:

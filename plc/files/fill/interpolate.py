@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.predict.ladder import Rung
+from plc.engine.predict.sides import dithered
 from plc.engine.stream.methods import LADDER_METHODS
 from plc.files.fill.gaps import Gap
 from plc_kernels.signal.ar import fit_burg
@@ -159,7 +160,7 @@ def fitted(row: NDArray[np.float32], sample_rate: int, gap: Gap, rung: Rung) -> 
     if order < _LEAST_ORDER or not line.any():
         return None
     loudest = _OVERSHOOT * float(np.abs(line).max())
-    predictor = fit_burg(line, order)
+    predictor = fit_burg(dithered(line), order)
     return Predictor(first, stop, np.correlate(predictor, predictor, "full"), loudest)
 
 

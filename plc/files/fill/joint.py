@@ -1,7 +1,7 @@
 """Interpolate gaps that lie close together, as one least-squares system.
 
 Where every other sample is lost, what is known between two gaps is too little to predict from. But
-the samples of all of them that leave the least prediction error solve one system [1]_: the known
+the samples of all of them that leave the least prediction error solve one system: the known
 ones beside each are part of it, however few they are. The system is that of a gap over the whole
 stretch (:mod:`plc.files.fill.interpolate`), without the rows and columns of what is known. It is no
 Toeplitz system any more, but has a band as wide as the predictor: a solution takes the lost samples
@@ -10,11 +10,6 @@ times its square (:func:`~plc_kernels.signal.toeplitz.solve_toeplitz_at`).
 Four predictors are fitted to the stretch with a draft in it, which is a straight line between known
 samples at first. Their fills are weighed by how well each interpolates the same pattern of losses
 beside the stretch.
-
-References
-----------
-.. [1] A. Janssen, R. Veldhuis, L. Vries, "Adaptive interpolation of discrete-time signals that can
-   be modeled as autoregressive processes", IEEE Trans. ASSP 34 (2), 1986.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ from plc.engine.predict.contour_model import contour_model
 from plc.engine.predict.sides import continued
 from plc.engine.runtime.onnx_network import open_network
 from plc.errors import ConfigError, MissingExtraError, ModelError, in_a_line
-from plc.files.fill.gap_drafts import Found, TwoSidedDraft
+from plc.files.fill.gap_drafts import Found, TwoSidedDraft, network_gain
 
 if TYPE_CHECKING:
     from plc.files.fill.spoken import SpokenGaps
@@ -73,7 +73,7 @@ class TwoSidedNetwork:
         end: int,
         found: Found,
     ) -> NDArray[np.float32] | None:
-        """Return an improved fill of ``row[start:stop]``, valid until the next call.
+        """Return an improved fill of ``row[start:stop]``.
 
         Parameters
         ----------
@@ -98,11 +98,12 @@ class TwoSidedNetwork:
         if "similar" in self._draft.names:
             alike = self._draft.alike(row[:end], start, stop, gap.samples, found)
         self._draft.write(row[:start], row[stop:end], length, alike, gap.rows[0])
+        gain = network_gain(gap.rows[0, -1], gap.gap_start, gap.gap_start + length)
+        gap.rows *= gain
         gap.analyse()
         if not self._network.run(gap.spectra, gap.lost, gap.filled):
             return None
-        fill: NDArray[np.float32] = gap.synthesise()[0]
-        return fill
+        return np.asarray(gap.synthesise()[0] / gain)
 
     def _seen(self, known: NDArray[np.float32], first: int) -> NDArray[np.float32]:
         """Return the network's input from ``first`` on; unknown samples are predicted."""
@@ -170,7 +171,6 @@ class TwoSidedNetworks(GapFiller):
         shares = {next(iter(self._networks)): 1.0}
         if len(set(self._networks.values())) > 1:
             shares = {"music": 1.0 - hints.speech, "speech": hints.speech}
-        filled = row[start:stop].copy()
         found: Found = {}
         fill = np.zeros(stop - start, np.float32)
         for content, share in shares.items():
@@ -179,7 +179,7 @@ class TwoSidedNetworks(GapFiller):
                 if part is None:
                     return False
                 fill += np.float32(share) * part
-        row[start:stop] = filled + np.float32(min(say, 1.0)) * (fill - filled)
+        row[start:stop] += np.float32(min(say, 1.0)) * (fill - row[start:stop])
         return True
 
     def _both_serve(self, spoken: "SpokenGaps", start: int, stop: int, end: int) -> bool:

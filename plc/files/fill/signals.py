@@ -8,14 +8,14 @@ Three qualities, each the start of the next, and a network that improves on the 
     samples on the other side.
 ``good``
     Those are then replaced by the samples that leave the least prediction error over the gap and
-    the ``order`` samples after it: least-squares autoregressive interpolation [1]_, a linear
-    system with the autocorrelation of the predictor as its matrix. A tone whose phase the two
-    predictions disagree on is bent to meet both. Three predictors, of short and long contexts,
-    interpolate each for itself, and the mean is taken: which context is the right one depends
-    on the signal, and the errors of the three are not the same. In gaps of up to 25 ms five
-    predictors are weighed by how well they interpolate known samples beside the gap.
+    the ``order`` samples after it (:mod:`plc.files.fill.interpolate`), a linear system with the
+    autocorrelation of the predictor as its matrix. A tone whose phase the two predictions disagree
+    on is bent to meet both. Three predictors, of short and long contexts, interpolate each for
+    itself, and the mean is taken: which context is the right one depends on the signal, and the
+    errors of the three are not the same. In gaps of up to 25 ms five predictors are weighed by how
+    well they interpolate known samples beside the gap.
 ``best``
-    Gap-wise Janssen [1]_ [2]_: the predictors, five of them, are fitted again with the gap filled
+    Gap-wise Janssen [1]_: the predictors, five of them, are fitted again with the gap filled
     by their mean, and interpolate once more. (Each iterating by itself, as in the papers, is
     0.5 dB worse than a single round on voices and at 40 ms gaps of instruments.) In gaps of up to
     25 ms they are the five of ``good``.
@@ -30,9 +30,7 @@ spectrum its eigenvalues are 1e-8 of its diagonal and below, and they are what c
 
 References
 ----------
-.. [1] A. Janssen, R. Veldhuis, L. Vries, "Adaptive interpolation of discrete-time signals that can
-   be modeled as autoregressive processes", IEEE Trans. ASSP 34 (2), 1986.
-.. [2] O. Mokrý and P. Rajmic, "Autoregressive audio inpainting: gap-wise and frame-wise", 2024,
+.. [1] O. Mokrý and P. Rajmic, "Autoregressive audio inpainting: gap-wise and frame-wise", 2024,
    arXiv 2403.04433.
 """
 
@@ -57,12 +55,13 @@ from plc.engine.stream.samples import Packet, Samples, as_signal
 from plc.engine.stream.warm import warm_up
 from plc.errors import ConfigError, PacketError, check_settings, unknown
 from plc.files.fill import interpolate as between
-from plc.files.fill import signal_background, spoken_background
+from plc.files.fill import joint, signal_background, spoken_background
 from plc.files.fill.copied import LEAST_MS, Passages
 from plc.files.fill.damaged_edges import widen
 from plc.files.fill.gaps import (
     Gap,
     Track,
+    as_rows,
     find_unsound,
     gaps_within,
     hold_between,
@@ -71,7 +70,6 @@ from plc.files.fill.gaps import (
     tracks_of,
 )
 from plc.files.fill.guide import Guides, follow
-from plc.files.fill.joint import grouped, interpolate_together, is_system
 from plc.files.fill.networks import kind_of_filler, open_gap_filler
 from plc_kernels.signal.edges import EDGE_SAMPLES
 from plc_kernels.signal.packet import INT16_SCALE
@@ -327,7 +325,7 @@ def fill_gaps(
         budget_ms=float("inf"),
     )
     network = settings.network(sample_rate)
-    rows = _as_rows(signal)
+    rows = as_rows(signal)
     merged = merge_gaps([*gaps, *around.later], rows.shape[1])
     warm_up()
     received = _received(rows, merged, around.made)
@@ -337,10 +335,10 @@ def fill_gaps(
     alone = network is None or not network.any_gap
     guides = around.guides if alone and between.refines(quality, config.method) else None
     done = 0
-    for group in grouped(wanted, sample_rate, quality, config.method):
-        if is_system(group, sample_rate, quality, config.method):
+    for group in joint.grouped(wanted, sample_rate, quality, config.method):
+        if joint.is_system(group, sample_rate, quality, config.method):
             for row in rows:
-                interpolate_together(row, sample_rate, group, quality)
+                joint.interpolate_together(row, sample_rate, group, quality)
         else:
             (gap,) = group
             _fill(rows, config, gap, quality, network, Hints(received, seed=settings.seed))
@@ -396,21 +394,13 @@ def guides_of(
         for start, stop, _ in gaps_within(gaps, first - EDGE_SAMPLES, first + len(signal)):
             begin, end = start - EDGE_SAMPLES - first, stop + EDGE_SAMPLES - first
             known[where, max(0, begin) : max(0, end)] = False
-    return Guides(_as_rows(signal[:, others]), known[others])
+    return Guides(as_rows(signal[:, others]), known[others])
 
 
 def _blocks(signal: Packet) -> Iterator[NDArray[np.float32]]:
     """Yield samples of shape (n, channels), full scale 1.0."""
     for start in range(0, len(signal), _BLOCK_SAMPLES):
-        yield _as_rows(signal[start : start + _BLOCK_SAMPLES]).T
-
-
-def _as_rows(signal: Packet) -> NDArray[np.float32]:
-    """Return a copy of shape (channels, n), full scale 1.0."""
-    rows = np.array(signal.reshape(signal.shape[0], -1).T, np.float32, order="C")
-    if signal.dtype == np.int16:
-        rows /= np.float32(INT16_SCALE)
-    return rows
+        yield as_rows(signal[start : start + _BLOCK_SAMPLES]).T
 
 
 def _guide(
@@ -421,7 +411,6 @@ def _guide(
     received: NDArray[np.bool_],
     guides: Guides,
 ) -> None:
-    """Improve a gap's fill by the other channels."""
     one = replace(config, channels=1)
 
     def fill(effort: str, line: NDArray[np.float32], place: Gap) -> None:
@@ -492,9 +481,7 @@ def _hold(
     """Hold a gap's fill within the level around it, without earlier fills."""
     context = round(CONTEXT_S * sample_rate)
     first = max(0, gap.start - context)
-    known = received[first : gap.start]
-    before = rows[:, first : gap.start]
-    before = before if known.all() else before[:, known]
+    before = rows[:, first : gap.start][:, received[first : gap.start]]
     after = rows[:, gap.stop : min(gap.end, gap.stop + context)]
     hold_between((before, after), sample_rate, rows[:, gap.start : gap.stop])
 

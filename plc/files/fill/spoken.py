@@ -10,13 +10,16 @@ without its fades::
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plc.engine.predict.sides import dithered
 from plc.engine.stream.concealer import Concealer
 from plc.engine.stream.methods import stream_models
 from plc.errors import ModelError
+from plc.files.fill.gap_drafts import network_gain
 from plc_kernels.signal.predict import LEAST_KNOWN
 from plc_kernels.stream import gap, layout
 
@@ -91,23 +94,23 @@ class SpokenGaps:
             return None
         self._stream.reset()
         n = self._stream.config.packet_samples
-        lookahead = self._stream.config.lookahead
-        before = min(self._before, start // n)
-        played = np.empty(-(-samples // n) * n, np.float32)
-        for k in range(-before, played.size // n + lookahead):
-            out = self._push(row, start + k * n, stop, start, end)
-            if k - lookahead >= 0:
-                played[(k - lookahead) * n :][:n] = out
-        return played[:samples] if self._block[layout.LANDED] else None
+        before, lookahead = min(self._before, start // n), self._stream.config.lookahead
+        packets = before + -(-samples // n) + lookahead
+        hole = before * n, before * n + samples
+        known = row[start - hole[0] : end][: packets * n].copy()
+        known[slice(*hole)] = 0.0
+        gain = network_gain(known, *hole)
+        line = np.pad(gain * dithered(known), (0, packets * n - known.size))
+        lost = hole, (known.size, line.size)
+        played = [self._push(line, k * n, lost) for k in range(packets)]
+        fill = np.concatenate(played[before + lookahead :])[:samples] / gain
+        return fill if self._block[layout.LANDED] else None
 
     def _push(
-        self, row: NDArray[np.float32], begin: int, stop: int, start: int, end: int
+        self, line: NDArray[np.float32], begin: int, lost: Sequence[tuple[int, int]]
     ) -> NDArray[np.float32]:
-        """Push the packet from a sample on, without the gap's samples and those behind ``end``."""
-        packet = np.zeros(self._stream.config.packet_samples, np.float32)
-        there = row[begin : min(begin + packet.size, end)]
-        packet[: there.size] = there
-        lost = [(start, stop), (end, end + packet.size)]
+        """Push the packet from a sample on, without its lost parts."""
+        packet = line[begin:][: self._stream.config.packet_samples]
         parts = [(max(a - begin, 0), min(b - begin, packet.size)) for a, b in lost]
         missing = [part for part in parts if part[0] < part[1]]
         arrived = sum(b - a for a, b in missing) < packet.size

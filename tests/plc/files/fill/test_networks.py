@@ -192,10 +192,12 @@ def test_where_less_is_known_than_the_network_sees_the_rest_is_predicted(
     outside[spectra.gap_start : spectra.gap_start + stop - start] = False
     for line in lines:
         parts = outside[place : place + known.size]
-        np.testing.assert_array_equal(line[place : place + known.size][parts], known[parts])
+        shown = line[place : place + known.size][parts]
+        gain = np.abs(shown).max() / np.abs(known[parts]).max()
+        np.testing.assert_allclose(shown, gain * known[parts], rtol=1e-6)
     # Chords go on as they were: prediction is near them, silence is not.
     extended = np.delete(lines[-1], slice(place, place + known.size))
-    assert 0.5 < np.std(extended) / np.std(known) < 2.0
+    assert 0.5 < np.std(extended) / np.std(shown) < 2.0
 
 
 @pytest.mark.parametrize("gap", [(200, 600), (15_000, 15_800), (4000, 8000)])
