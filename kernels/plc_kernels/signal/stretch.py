@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc_kernels.build.compile import inlined, kernel, part
+from plc_kernels.signal.level import largest
 
 LEAST_MS, MOST_MS = 2.5, 15.0
 """Lags that are looked at: 67 to 400 Hz."""
 _COARSE_S = 0.00025
-# Sound as quiet as this, by its largest sample, is changed anywhere.
+# Sound 60 dB below the loudest that the line has up to there is changed anywhere.
 _SILENT = 1e-3
 
 
@@ -46,11 +47,11 @@ def _likeness(rows: NDArray[np.float32], begin: int, lag: int, window: int, step
 
 @inlined
 def _is_silent(rows: NDArray[np.float32], begin: int, stop: int) -> bool:
-    largest = 0.0
+    loudest = here = 0.0
     for c in range(rows.shape[0] - 1):
-        for i in range(begin, stop):
-            largest = max(largest, abs(rows[c, i]))
-    return largest < _SILENT
+        loudest = max(loudest, largest(rows[c, :stop]))
+        here = max(here, largest(rows[c, begin:stop]))
+    return here <= _SILENT * loudest
 
 
 @part

@@ -52,6 +52,24 @@ def test_noise_has_no_period_and_silence_any() -> None:
     assert shorten(line(np.zeros(3000)), 1000, 3000, RATE, 77, 0.9) == 77
 
 
+def test_of_louder_and_quieter_sound_as_much_goes_or_comes() -> None:
+    rng = np.random.default_rng(3)
+    pause = np.concatenate([tone(100, 1000), 1e-4 * rng.normal(size=1000)])
+    changed = []
+    for sound in (tone(100, 2000), pause, rng.normal(size=2000)):
+        whole, longer = line(sound), line(sound, WINDOW)
+        gone = shorten(whole, 1100, 2000, RATE, WINDOW, 0.9)
+        come = lengthen(longer, 1300, 2000, RATE, WINDOW, 0.9)
+        changed.append((gone > 0, come > 0))
+        for gain in (1e-6, 0.3, 40.0):
+            rows, more = line(gain * sound), line(gain * sound, WINDOW)
+            assert shorten(rows, 1100, 2000, RATE, WINDOW, 0.9) == gone
+            assert lengthen(more, 1300, 2000, RATE, WINDOW, 0.9) == come
+            np.testing.assert_allclose(rows[0], gain * whole[0], atol=1e-6 * gain)
+            np.testing.assert_allclose(more[0], gain * longer[0], atol=1e-6 * gain)
+    assert changed == [(True, True), (True, True), (False, False)]
+
+
 def test_no_more_goes_than_may_and_none_where_that_is_no_period() -> None:
     sound = tone(57, 3000)
     assert 0 < shorten(line(sound), 1000, 3000, RATE, 60, 0.9) <= 60
