@@ -220,10 +220,13 @@ class ConcealedTrack(MediaStreamTrack):
 
     def _cut(self) -> None:
         assert self._concealer is not None
-        n = self._concealer.config.packet_samples
+        n, ahead = self._concealer.config.packet_samples, self._concealer.behind_samples
         while len(self._line) >= n:
             grain = self._line[:n] if self._there[:n].all() else None
-            played = self._concealer.push(grain)
+            # Behind a hole stands the frame that told of it.
+            there = np.flatnonzero(self._there[n : n + ahead])[:1].tolist()
+            behind = [(first, self._line[n + first : n + ahead]) for first in there]
+            played = self._concealer.push(grain, behind=behind)
             self._line = self._line[n:]
             self._there = self._there[n:]
             self._position += n

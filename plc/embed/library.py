@@ -41,7 +41,10 @@ CFLAGS = ("-O2", "-std=c11", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
 REPLACED = ("expf", "log10f", "log10")
 # As plc.h numbers them.
 _LEVELS = {"x86-64-v2": 2, "x86-64-v3": 3, "x86-64-v4": 4}
-_PLACES = ("NETWORK", "POSITION", "PREPARED_AT", "SECOND", "FILL", "FILL_SAMPLES", "STATS")
+_PLACES = (
+    *("RATE", "AHEAD", "NETWORK", "POSITION", "PREPARED_AT"),
+    *("SECOND", "FILL", "FILL_SAMPLES", "STATS"),
+)
 
 BUILT = (SHARED, "libplc.a", "plc.h", PLUGIN)
 """What compilers make; links and texts are added to it."""
@@ -248,7 +251,7 @@ def write_sources(work: Path, targets: list[Target]) -> None:
     lines += [f"#define PLCK_NETWORKS {len(NETS)}", f"#define PLCK_FILE_BYTES {model_file.BYTES}"]
     for name in ("BYTES", "LOWEST_RATE", "HIGHEST_RATE"):
         lines.append(f"#define PLCK_MODEL_{name} {getattr(model, name)}")
-    lines.append(f"#define PLCK_PARTS {dropout_search.PARTS}")
+    lines.append(f"#define PLCK_SEARCH_PARTS {dropout_search.PARTS}")
     lines += [f"#define PLCK_{name} ({getattr(receiver, name)})" for name in RECEIVED]
     lines.append(f"#define PLCK_COUNTERS {layout.LADDER - layout.STATS}")
     powers = (

@@ -43,6 +43,8 @@ typedef struct step {
     void (*reset)(int64_t *block);
     int64_t (*push)(int64_t *block, const void *packet, int64_t arrived, const int64_t *missing,
                     int64_t parts, void *out, int64_t integer);
+    int64_t (*know)(int64_t *block, const void *samples, int64_t integer, int64_t count,
+                    int64_t distance);
     int64_t (*fill)(int64_t *block, const int64_t *model, int64_t flags);
     int64_t (*look)(int64_t *block, int64_t at);
     int64_t (*prepare)(int64_t *block, const int64_t *model);
@@ -62,6 +64,7 @@ typedef struct step {
     int64_t (*receive_put)(int64_t *block, const void *samples, int64_t form, int64_t count,
                            int64_t position, int64_t is_placed);
     int64_t (*receive_due)(int64_t *block);
+    int64_t (*receive_known)(int64_t *block, int64_t samples);
     void (*receive_append)(int64_t *block);
     int64_t (*receive_give)(int64_t *block, void *out, int64_t form, void *marks, int64_t count);
     void (*receive_end)(int64_t *block);
@@ -75,6 +78,7 @@ typedef struct step {
     void plck_reset_##suffix(int64_t *);                                                          \
     int64_t plck_push_##suffix(int64_t *, const void *, int64_t, const int64_t *, int64_t, void *, \
                                int64_t);                                                          \
+    int64_t plck_know_##suffix(int64_t *, const void *, int64_t, int64_t, int64_t);               \
     int64_t plck_fill_##suffix(int64_t *, const int64_t *, int64_t);                              \
     int64_t plck_look_##suffix(int64_t *, int64_t);                                               \
     int64_t plck_prepare_##suffix(int64_t *, const int64_t *);                                    \
@@ -94,6 +98,7 @@ typedef struct step {
     int64_t plck_receive_put_##suffix(int64_t *, const void *, int64_t, int64_t, int64_t,         \
                                       int64_t);                                                   \
     int64_t plck_receive_due_##suffix(int64_t *);                                                 \
+    int64_t plck_receive_known_##suffix(int64_t *, int64_t);                                      \
     void plck_receive_append_##suffix(int64_t *);                                                 \
     int64_t plck_receive_give_##suffix(int64_t *, void *, int64_t, void *, int64_t);              \
     void plck_receive_end_##suffix(int64_t *);                                                    \
@@ -103,12 +108,14 @@ PLC_STEPS(DECLARE)
 
 #define ENTRY(suffix, level, name)                                                         \
     {name, level, plck_size_##suffix, plck_open_##suffix, plck_reset_##suffix,             \
-     plck_push_##suffix, plck_fill_##suffix,   plck_look_##suffix, plck_prepare_##suffix,  \
+     plck_push_##suffix, plck_know_##suffix, plck_fill_##suffix,                           \
+     plck_look_##suffix, plck_prepare_##suffix,                                            \
      plck_resume_##suffix, plck_drain_##suffix,                                            \
      plck_search_size_##suffix, plck_search_open_##suffix, plck_search_##suffix,           \
      plck_search_nothing_##suffix, plck_search_reset_##suffix, plck_calibrate_##suffix,    \
      plck_model_size_##suffix, plck_model_open_##suffix, plck_receive_size_##suffix,       \
      plck_receive_open_##suffix, plck_receive_put_##suffix, plck_receive_due_##suffix,     \
+     plck_receive_known_##suffix,                                                          \
      plck_receive_append_##suffix, plck_receive_give_##suffix, plck_receive_end_##suffix,  \
      plck_receive_clear_##suffix, plck_receive_waiting_##suffix},
 static const step steps[] = {PLC_STEPS(ENTRY)};
@@ -593,7 +600,7 @@ static int push(plc_stream *stream, const void *packet, const int64_t *missing, 
         step->search_nothing(stream->found);
     } else if (stream->found) {
         parts = step->search(stream->found, packet, integer);
-        missing = (int64_t *)((char *)stream->found + stream->found[PLCK_PARTS]);
+        missing = (int64_t *)((char *)stream->found + stream->found[PLCK_SEARCH_PARTS]);
         stream->detected += parts > 0;
         if (parts == 1 && missing[0] == 0 && missing[1] == stream->packet_samples) {
             packet = NULL;
@@ -742,6 +749,22 @@ int plc_push_part(plc_stream *stream, const void *packet, const int64_t *missing
         stream->cut = BY_CALLER;
         code = push(stream, packet, missing, (int64_t)parts, out);
     }
+    leave(stream);
+    return code;
+}
+
+int plc_know(plc_stream *stream, const void *samples, size_t count, int64_t distance) {
+    int code = enter(stream);
+    if (code)
+        return code;
+    if ((count && !samples) || !is_aligned(samples, stream->sample_bytes) || distance < 0 ||
+        distance > stream->block[PLCK_RATE] || count > INT32_MAX)
+        code = PLC_ERROR_ARGUMENT;
+    else if (stream->cut == BY_US)
+        code = PLC_ERROR_MIXED;
+    else if (!steps[stream->step].know(stream->block, samples, stream->sample_bytes == 2,
+                                       (int64_t)count, distance))
+        code = PLC_ERROR_ARGUMENT;
     leave(stream);
     return code;
 }
@@ -1046,9 +1069,16 @@ int64_t plc_receive(plc_receiver *receiver, const void *samples, size_t count, i
 
 /* Conceal the block that is due: `parts` of it are missing, or all. */
 static void conceal_due(plc_receiver *receiver, int64_t parts) {
+    const plc_stream *stream = receiver->stream;
+    int64_t ahead = stream->block[PLCK_AHEAD] * stream->packet_samples;
+    int64_t rows = step_of(receiver)->receive_known(receiver->block, ahead);
     float *inbox = (float *)((char *)receiver->block + receiver->block[PLCK_INBOX]);
+    const float *ring = (float *)((char *)receiver->block + receiver->block[PLCK_RING]);
     const int64_t *missing = (int64_t *)((char *)receiver->block + receiver->block[PLCK_MISSING]);
+    const int64_t *row = (int64_t *)((char *)receiver->block + receiver->block[PLCK_PARTS]);
     int is_lost = parts == PLCK_ALL;
+    for (; rows; rows--, row += 4)
+        step_of(receiver)->know(stream->block, ring + row[1] * stream->channels, 0, row[2], row[3]);
     push(receiver->stream, is_lost ? NULL : inbox, missing, is_lost ? 0 : parts, inbox);
     step_of(receiver)->receive_append(receiver->block);
 }

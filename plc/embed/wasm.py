@@ -21,16 +21,16 @@ from plc_kernels.receive import layout as receiver
 from plc_kernels.stream import bridge, entry, gap, layout
 
 EXPORTS = (
-    *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_fill", "plck_resume"),
-    *("plck_drain", "plck_look", "plck_prepare", "plck_calibrate"),
+    *("plck_size", "plck_open", "plck_reset", "plck_push", "plck_know", "plck_fill"),
+    *("plck_resume", "plck_drain", "plck_look", "plck_prepare", "plck_calibrate"),
     *("plck_model_size", "plck_model_open", "__heap_base"),
-    *(f"plck_receive_{name}" for name in ("size", "open", "put", "due", "append", "give")),
-    *("plck_receive_end", "plck_receive_clear", "plck_receive_waiting"),
+    *(f"plck_receive_{name}" for name in ("size", "open", "put", "due", "known")),
+    *(f"plck_receive_{name}" for name in ("append", "give", "end", "clear", "waiting")),
 )
 RECEIVED = (
-    *("HEADER", "FLOAT32", "INT16", "MULAW", "NONE", "ALL", "INBOX", "MISSING", "HELD", "STARVED"),
-    *("TAKEN_SAMPLES", "DOUBLE_SAMPLES", "LATE_SAMPLES", "LOST_SAMPLES", "UNSENT"),
-    *("REFUSED_SAMPLES", "OVERFLOW_SAMPLES", "JUMPS"),
+    *("HEADER", "FLOAT32", "INT16", "MULAW", "NONE", "ALL", "INBOX", "MISSING", "PARTS"),
+    *("RING", "HELD", "STARVED", "TAKEN_SAMPLES", "DOUBLE_SAMPLES", "LATE_SAMPLES"),
+    *("LOST_SAMPLES", "UNSENT", "REFUSED_SAMPLES", "OVERFLOW_SAMPLES", "JUMPS"),
 )
 """Of a receiver, what ``plc.mjs`` and ``plc.c`` know."""
 SECTION = "plc"
@@ -82,6 +82,7 @@ def places() -> dict[str, Any]:
     return {
         "settings": entry.SETTINGS,
         "words": layout.HEADER,
+        "ahead": layout.AHEAD,
         "position": layout.POSITION,
         "preparedAt": layout.PREPARED_AT,
         "networks": {

@@ -42,7 +42,7 @@ NETWORKS = {
     "speech": "speech, from 16 kHz on",
     "speech-narrowband": "speech below 16 kHz",
     "music": "music, from 16 kHz on",
-    "speech-bridge": "gaps in speech, with a lookahead, up to 48 kHz",
+    "speech-bridge": "gaps in speech whose end is known, up to 48 kHz",
 }
 """The models that pages fetch, from files of these names beside them, and what they are for."""
 _IMPORT = re.compile(r'^import .* from "\./(\w+)\.mjs";\n', re.MULTILINE)

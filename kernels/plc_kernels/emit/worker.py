@@ -33,7 +33,7 @@ from plc_kernels.emit.symbols import MATHEMATICS, MEMORY, undefined_symbols
 from plc_kernels.network.product import PAIRS
 from plc_kernels.receive import entry as receive
 from plc_kernels.receive import pieces
-from plc_kernels.stream import dropout_search, entry, model_file, networks, preparation
+from plc_kernels.stream import dropout_search, entry, fill_limit, model_file, networks, preparation
 from plc_kernels.stream.layout import HEADER
 from plc_kernels.stream.step import DRAIN, GO_ON, PUSH, step
 
@@ -149,6 +149,15 @@ FUNCTIONS = {
         (Kind.NUMBER, 4),
         (Kind.ADDRESS, 5),
     ),
+    # block, samples, integer, count, distance
+    "plck_know": View(
+        fill_limit.know,
+        "ppiii",
+        (
+            *((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.FLAG, 2)),
+            *((Kind.NUMBER, 3), (Kind.NUMBER, 4)),
+        ),
+    ),
     # block, model, flags
     "plck_fill": View(
         networks.fill_part, "ppi", ((Kind.WORDS, 0), (Kind.ADDRESS, 1), (Kind.NUMBER, 2))
@@ -193,6 +202,7 @@ FUNCTIONS = {
         ),
     ),
     "plck_receive_due": _receiver(pieces.due),
+    "plck_receive_known": _receiver(pieces.known_behind, "i"),
     "plck_receive_append": _receiver(pieces.append),
     # block, out, form, marks, count
     "plck_receive_give": _receiver(pieces.give, "pipi"),
@@ -222,6 +232,7 @@ _SMALL = (
 _APART = (
     *("signal.predict.sound_begins", "signal.predict.set_out", "signal.predict.go_on_from"),
     *("signal.history.newest", "signal.passages.follow_lags", "signal.contour._likeness"),
+    *("stream.bridge", "stream.extend_network.make_bridge", "stream.fill_limit._follow_part"),
     *("stream.background.is_speech", "network.layers.turn", "network.layers._multiply_spectra"),
     *("network.product.layer", "network.layers._add_products"),
     *("receive.delays.note", "receive.delays.rebase", "receive.units", "receive.turns.make_up"),

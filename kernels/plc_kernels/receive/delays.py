@@ -40,6 +40,17 @@ _LOOK_EVERY = 16
 # The aim is lowered after this long without a unit that would have missed the lower one.
 _CALM_S = 5.0
 _LARGEST_WEIGHT = 1e12
+# While so much is lost, the delay is long enough for one unit behind a hole, and for two; less of
+# it ends that (docs/benchmarks.md has what a unit is worth). Losses are counted for so long.
+_ONE_FROM, _ONE_UNTIL, _TWO_FROM, _TWO_UNTIL = 0.03, 0.02, 0.3, 0.2
+_LOSS_S = 2.5
+# While so much is lost, copies are waited for; so many are few; and with each unit that comes, what
+# is known of them counts less.
+_COPIES_FROM, _FEW_COPIES, _COPY_FORGETS = 0.001, 5, 0.98
+# Who lets so many units come too late wants the least delay, whatever it costs.
+_LEAST_DELAY_SHARE = 0.09
+# Of the jitter's distribution: a unit behind a hole is there in four of five cases.
+_UNUSUAL_SHARE = 0.2
 
 
 @part
@@ -53,6 +64,9 @@ def forget_delays(block: Block) -> None:
     numbers[at.BASE_S] = math.inf
     numbers[at.LINE_BASE_S] = numbers[at.PACE_S] = -math.inf
     numbers[at.PACE_S + 1] = math.inf
+    numbers[at.USUAL_S] = numbers[at.LOSS] = numbers[at.COPIED] = numbers[at.COPY_S] = 0.0
+    numbers[at.COPY_NEAR_S] = numbers[at.COPY_NEAR_S + 1] = 0.0
+    block[at.WAITS_BEHIND] = block[at.COPY_OF] = block[at.COPIES_OF] = 0
     block[at.NOTED] = block[at.SINCE_LOOK] = block[at.WINDOW_UNITS] = 0
     block[at.LOWS_COUNT] = block[at.BASE_LOWS] = block[at.WHOLE_LOWS] = 0
     aim(block)
@@ -77,7 +91,55 @@ def aim(block: Block) -> None:
         wanted_s = max(wanted_s, numbers[at.DELAY_S])
     else:
         wanted_s = numbers[at.DELAY_S]
+    lost_s = _while_lost(block)
+    if lost_s > 0.0:
+        wanted_s = max(wanted_s, lost_s + numbers[at.USUAL_S] + MARGIN_S + numbers[at.COARSE_S])
     numbers[at.TARGET_S] = min(wanted_s, numbers[at.MOST_S])
+
+
+@inlined
+def _while_lost(block: Block) -> float:
+    """Return the seconds in which sound behind a hole comes, or a copy; 0: nothing is lost."""
+    numbers = reals(block)
+    if numbers[at.LATE_SHARE] > _LEAST_DELAY_SHARE:
+        return 0.0
+    waits_s = block[at.WAITS_BEHIND] * block[at.LENGTH] / block[at.RATE]
+    if numbers[at.LOSS] + numbers[at.COPIED] > _COPIES_FROM:
+        waits_s = max(waits_s, numbers[at.COPY_S])
+    return float(waits_s)
+
+
+@part
+def note_loss(block: Block, samples: int, lost: int, copied: int) -> None:
+    """Take in how many of the next samples were lost, or came as a copy alone."""
+    numbers, most = reals(block), _LOSS_S * block[at.RATE]
+    kept = max(0.0, 1.0 - samples / most)
+    numbers[at.LOSS] = kept * numbers[at.LOSS] + lost / most
+    numbers[at.COPIED] = kept * numbers[at.COPIED] + copied / most
+    loss, waits = numbers[at.LOSS], block[at.WAITS_BEHIND]
+    if loss >= _TWO_FROM or (waits == 2 and loss >= _TWO_UNTIL):
+        block[at.WAITS_BEHIND] = 2
+    elif loss >= _ONE_FROM or (waits and loss >= _ONE_UNTIL):
+        block[at.WAITS_BEHIND] = 1
+    else:
+        block[at.WAITS_BEHIND] = 0
+
+
+@part
+def note_copy(block: Block, number: int, offset: int) -> None:
+    """Take in that a unit carries a copy of an earlier one, ``offset`` samples before it.
+
+    Of few copies the farthest counts, which few losses in a row need; of many, the nearest.
+    """
+    numbers, copy_s = reals(block), offset / block[at.RATE]
+    if number != block[at.COPY_OF]:
+        few = block[at.COPIES_OF] <= _FEW_COPIES
+        numbers[at.COPY_S] = max(numbers[at.COPY_S], numbers[at.COPY_NEAR_S + int(few)])
+        block[at.COPY_OF], block[at.COPIES_OF] = number, 0
+        numbers[at.COPY_NEAR_S], numbers[at.COPY_NEAR_S + 1] = copy_s, copy_s
+    block[at.COPIES_OF] += 1
+    numbers[at.COPY_NEAR_S] = min(numbers[at.COPY_NEAR_S], copy_s)
+    numbers[at.COPY_NEAR_S + 1] = max(numbers[at.COPY_NEAR_S + 1], copy_s)
 
 
 @part
@@ -90,6 +152,7 @@ def note(block: Block, transit_s: float, now_s: float) -> None:
     numbers[at.TOTAL] += numbers[at.WEIGHT]
     # Three times the units that hold one late one: the quantile's tail is then settled.
     numbers[at.WEIGHT] /= 1.0 - min(1.0 / 300.0, numbers[at.LATE_SHARE] / 3.0)
+    numbers[at.COPY_S] *= _COPY_FORGETS
     block[at.NOTED] += 1
     block[at.SINCE_LOOK] += 1
     is_beyond = held_up_s > numbers[at.TARGET_S]
@@ -206,6 +269,7 @@ def look(block: Block, now_s: float) -> None:
             bins[k] /= numbers[at.WEIGHT]
         numbers[at.TOTAL] /= numbers[at.WEIGHT]
         numbers[at.WEIGHT] = 1.0
+    numbers[at.USUAL_S] = BIN_S * (_place_of(block, _UNUSUAL_SHARE * numbers[at.TOTAL]) + 1)
     late = numbers[at.LATE_SHARE] * numbers[at.TOTAL]
     place = _place_of(block, late)
     if late < numbers[at.WEIGHT] and BIN_S * place > numbers[at.STALL_S]:

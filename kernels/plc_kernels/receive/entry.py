@@ -17,7 +17,7 @@ import numpy as np
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.receive import layout as at
 from plc_kernels.receive import line, turns
-from plc_kernels.receive.delays import forget_delays, look, note
+from plc_kernels.receive.delays import forget_delays, look, note, note_copy
 from plc_kernels.receive.layout import LACKS, LOG, PARTS, UNITS, array, reals
 from plc_kernels.receive.places import (
     follow_pace,
@@ -49,9 +49,7 @@ from plc_kernels.stream.arrays import Block
 def lay_out(block: Block) -> int:
     """Write where the arrays lie; return the size of the block in bytes.
 
-    Parameters
-    ----------
-    block : int64, shape (HEADER,) at least, read and written, with the settings
+    ``block``, int64, shape (HEADER,) at least, has the settings.
     """
     return int(line.lay_out(block))
 
@@ -198,6 +196,7 @@ def take_copy(block: Block, number: int, stamp: int, offset: int, samples: int) 
     start = media_time(block, stamp) - offset
     steps = max(1, int(np.rint(offset / samples)))
     place = number_of(block, number) + block[at.NUMBER_SHIFT] - steps
+    note_copy(block, number, offset)
     if start + samples <= block[at.POSITION]:
         return at.LATE
     verdict = insert(block, start, start + samples, place, True)
@@ -228,6 +227,18 @@ def pull(block: Block, now_s: float) -> int:
     elif not begun:
         line.lead_in(block, now_s)
     return turn
+
+
+@kernel
+def known_behind(block: Block, samples: int) -> int:
+    """Return how many units are known of the samples behind the block pulled last.
+
+    The first rows of PARTS say which, as for :func:`pull`, at what distance from the block's end.
+    """
+    rows, parts, units = turns.look_behind(block, samples), array(block, PARTS), array(block, UNITS)
+    for row in range(rows):
+        parts[row, OF] = units[parts[row, OF], HANDLE]
+    return rows
 
 
 @kernel
@@ -291,6 +302,7 @@ KERNELS = (
     clear,
     forget,
     hurry,
+    known_behind,
     lay_out,
     leave_out,
     pass_over,

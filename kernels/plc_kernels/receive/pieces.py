@@ -31,7 +31,16 @@ from plc_kernels.receive.layout import (
     reals,
 )
 from plc_kernels.receive.places import place_piece
-from plc_kernels.receive.units import START, STOP, came_after_all, cover, covered, forget_units
+from plc_kernels.receive.units import (
+    BEGIN,
+    SAMPLES,
+    START,
+    STOP,
+    came_after_all,
+    cover,
+    covered,
+    forget_units,
+)
 from plc_kernels.signal.packet import INT16_SCALE, LARGEST
 from plc_kernels.stream.arrays import Block, floats, viewer
 
@@ -134,7 +143,6 @@ def put(block: Block, address: int, form: int, samples: int, position: int, is_p
 
 @part
 def _sample(block: Block, address: int, form: int, k: int) -> np.float32:
-    """Return one number of a piece."""
     if address == _OF_STRAY:
         return np.float32(array(block, STRAY_SOUND)[k])
     if form == at.FLOAT32:
@@ -192,7 +200,7 @@ def _is_sound(block: Block, address: int, form: int, k: int) -> bool:
     """Return whether all channels of a sample are finite, and no louder than sound is."""
     sound = True
     for c in range(block[at.CHANNELS]):
-        sound &= bool(math.fabs(_sample(block, address, form, k + c)) <= LARGEST)
+        sound &= bool(math.fabs(_sample(block, address, form, k + c)) < LARGEST)
     return sound
 
 
@@ -292,6 +300,23 @@ def due(block: Block) -> int:
 
 
 @kernel
+def known_behind(block: Block, samples: int) -> int:
+    """Return how many stretches are known of the samples behind the block that is due.
+
+    Of each, a row of PARTS: its place in the sound of RING, samples and distance from the block's
+    end, all in samples.
+    """
+    rows = turns.look_behind(block, samples)
+    parts, room = array(block, PARTS), block[at.RING_SAMPLES]
+    for row in range(rows):
+        parts[row, BEGIN] %= room
+        over = parts[row, BEGIN] + parts[row, SAMPLES] - room
+        if over > 0:  # the rest is at the ring's begin
+            parts[row, SAMPLES] -= over
+    return rows
+
+
+@kernel
 def append(block: Block) -> None:
     """Append the block of INBOX, concealed, to the line."""
     if block[at.STALE] > 0:
@@ -381,5 +406,5 @@ def _mu_law(value: int) -> int:
     return (sign | exponent << 4 | (magnitude >> exponent + 3 & 15)) ^ 0xFF
 
 
-KERNELS = (append, clear, due, end, give, put, settle)
+KERNELS = (append, clear, due, end, give, known_behind, put, settle)
 """All that callers use, beside those of :mod:`~plc_kernels.receive.entry`."""

@@ -360,7 +360,6 @@ def place_piece(block: Block, position: int, is_placed: bool, samples: int, now_
 
 @inlined
 def _take_in(block: Block, start: int, samples: int, is_placed: bool, now_s: float) -> None:
-    """Note a piece at its place."""
     numbers = reals(block)
     block[at.GIVEN_START] = start
     note_length(block, samples)

@@ -31,10 +31,11 @@ import numpy as np
 
 from plc_kernels.build.compile import inlined, part
 from plc_kernels.receive import layout as at
-from plc_kernels.receive.delays import rebase
+from plc_kernels.receive.delays import note_loss, rebase
 from plc_kernels.receive.layout import HOLES, PARTS, UNITS, array, reals
 from plc_kernels.receive.units import (
     AT,
+    IS_COPY,
     OF,
     PLACE,
     SAMPLES,
@@ -156,6 +157,26 @@ def until_due(block: Block, now_s: float) -> int:
     numbers, rate = reals(block), block[at.RATE]
     due_s = array(block, UNITS)[0, START] / rate + numbers[at.BASE_S] + numbers[at.TARGET_S]
     return int(max(1, min(samples, np.rint((due_s - now_s) * rate))))
+
+
+@part
+def look_behind(block: Block, samples: int) -> int:
+    """Collect the parts of units behind the block pulled last; return their number.
+
+    None where there is no hole in that block nor in the next one; where the line waits; and behind
+    a pause: what came then does not go on from before it.
+    """
+    is_whole = not block[at.LACKED] and contiguous(block) >= block[at.BLOCK_SAMPLES]
+    block[at.PARTS_COUNT] = 0
+    if not block[at.BEGUN] or block[at.HELD] or is_whole:
+        return 0
+    units, position = array(block, UNITS), block[at.POSITION]
+    for k in range(block[at.COUNT]):
+        if units[k, STOP] > position:
+            if units[k, START] <= position or not is_pause(block, k):
+                gather(block, samples)
+            break
+    return int(block[at.PARTS_COUNT])
 
 
 @part
@@ -356,6 +377,7 @@ def _settle(block: Block, now_s: float) -> None:
         block[at.LOST_SAMPLES] -= starved
     else:
         make_up(block, position, position + filled, at.LOST)
+        note_loss(block, 0, filled, 0)
     if held > filled and pause and not block[at.NUMBERED]:
         block[at.LATE_SAMPLES] -= held - filled
         block[at.UNSENT] += held - filled
@@ -383,10 +405,11 @@ def _settle_late(block: Block, held: int, now_s: float) -> None:
 def _pass_block(block: Block, now_s: float) -> int:
     """Go on over a block, hole by hole; at one that the line may wait for, wait."""
     _shorten_hole(block, now_s)
-    behind = gather(block)
+    behind = gather(block, block[at.BLOCK_SAMPLES])
     units, parts = array(block, UNITS), array(block, PARTS)
     samples, count = block[at.BLOCK_SAMPLES], block[at.PARTS_COUNT]
     position, here, turn = block[at.POSITION], 0, at.PLAY
+    lost = copied = 0
     for row in range(count + 1):
         is_end = row == count
         if is_end and here == samples:
@@ -414,13 +437,18 @@ def _pass_block(block: Block, now_s: float) -> int:
                 break
             if follower < 0:
                 block[at.STARVED] += begin - here
+            elif turn == at.LOST:
+                lost += begin - here
             make_up(block, position + here, position + begin, at.HOLD if follower < 0 else turn)
         if is_end:
             break
         here = begin + parts[row, SAMPLES]
+        copied += parts[row, SAMPLES] if units[parts[row, OF], IS_COPY] else 0
         block[at.KNOWS_LAST], block[at.LAST] = 1, units[parts[row, OF], PLACE]
         block[at.PLAYED] += parts[row, SAMPLES]
+    note_loss(block, samples, lost, copied)
     block[at.POSITION] += samples
+    block[at.LACKED] = turn != at.PLAY
     block[at.IN_HOLE] = turn != at.PLAY and (
         not block[at.PARTS_COUNT] or here < block[at.BLOCK_SAMPLES]
     )

@@ -279,14 +279,14 @@ def _give(block: Block, handle: int, place: int, start: int) -> None:
 
 
 @part
-def gather(block: Block) -> int:
-    """Collect the parts of the next block; return the row of the first unit behind it.
+def gather(block: Block, samples: int) -> int:
+    """Collect the parts of the next samples; return the row of the first unit behind them.
 
     -1: there is none.
     """
     units, parts = array(block, UNITS), array(block, PARTS)
     here = block[at.POSITION]
-    stop = here + block[at.BLOCK_SAMPLES]
+    stop = here + samples
     block[at.PARTS_COUNT] = 0
     for k in range(block[at.COUNT]):
         begin = max(units[k, START], here)
@@ -296,6 +296,8 @@ def gather(block: Block) -> int:
             continue
         here = min(units[k, STOP], stop)
         row = block[at.PARTS_COUNT]
+        if row == parts.shape[0]:
+            break
         parts[row, OF], parts[row, BEGIN] = k, begin - units[k, START] * block[at.NUMBERED]
         parts[row, SAMPLES], parts[row, AT] = here - begin, begin - block[at.POSITION]
         block[at.PARTS_COUNT] = row + 1

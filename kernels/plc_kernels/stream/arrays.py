@@ -79,12 +79,8 @@ class BlockTable:
     def array(self, text: str, dtype: DTypeLike, *shape: int) -> int:
         """Return the word that holds an array's place.
 
-        Parameters
-        ----------
-        text : str, what it holds
-        dtype : dtype
-        shape : int
-            Words that hold the extents, or :func:`fixed`; at most four.
+        ``text`` says what it holds; ``shape`` are words that hold the extents, or :func:`fixed`; at
+        most four.
         """
         word = self.word(text)
         self.arrays[word] = np.dtype(dtype), shape
@@ -110,10 +106,8 @@ class BlockTable:
     def rows(self, words: Iterable[int]) -> NDArray[np.int16]:
         """Return the arrays among some words, in their order, for :func:`place_arrays`.
 
-        Returns
-        -------
-        int16, shape (arrays, 6)
-            Word, bytes of a number, and extents, as many as there are and ones.
+        They are int16, shape (arrays, 6): word, bytes of a number, and extents, as many as there
+        are and ones.
         """
         rows = []
         for word in sorted(self.arrays.keys() & set(words)):
@@ -134,12 +128,8 @@ class BlockTable:
 def array_bytes(block: Block, base: int, row: NDArray[np.int16]) -> int:
     """Return the bytes that an array takes: a multiple of 64.
 
-    Parameters
-    ----------
-    block : int64, shape (n,)
-    base : int
-        Word that those of the table are counted from.
-    row : int16, shape (6,), of :meth:`BlockTable.rows`
+    ``block`` is int64, shape (n,); the words of the table are counted from ``base``; ``row`` is
+    int16, shape (6,), of :meth:`BlockTable.rows`.
     """
     size = int(row[1])
     for k in range(2, row.size):
@@ -152,13 +142,8 @@ def array_bytes(block: Block, base: int, row: NDArray[np.int16]) -> int:
 def place_arrays(block: Block, base: int, rows: NDArray[np.int16], at: int) -> int:
     """Write where arrays lie, one after another from a byte on; return the byte behind them.
 
-    Parameters
-    ----------
-    block : int64, shape (n,), read and written
-    base : int
-        Word that those of the table are counted from.
-    rows : int16, shape (arrays, 6), of :meth:`BlockTable.rows`
-    at : int, a multiple of 64
+    ``block`` is int64, shape (n,); the words of the table are counted from ``base``; ``rows`` are
+    int16, shape (arrays, 6), of :meth:`BlockTable.rows`; ``at`` is a multiple of 64.
     """
     for k in range(rows.shape[0]):
         block[base + rows[k, 0]] = at
@@ -167,7 +152,6 @@ def place_arrays(block: Block, base: int, rows: NDArray[np.int16], at: int) -> i
 
 
 def _array_at(context: Any, builder: Any, array: Any, address: Any, sizes: list[Any]) -> Any:
-    """Return the C-contiguous array at a pointer, as LLVM has it."""
     itemsize = context.get_abi_sizeof(context.get_data_type(array.dtype))
     strides = [context.get_constant(types.intp, itemsize)]
     for size in reversed(sizes[1:]):

@@ -136,12 +136,7 @@ def interrupt(block: Block) -> None:
 def listen(block: Block, rows: NDArray[np.float32], begin: int, stop: int) -> None:
     """Learn from received samples.
 
-    Parameters
-    ----------
-    block : the stream's
-    rows : float32, shape (channels, n)
-    begin, stop : int
-        The first of them, and the one after the last.
+    They are those of ``rows``, float32, shape (channels, n), from ``begin`` on, before ``stop``.
     """
     at.reals(block)[at.NOISE_S] = 0.0
     size = block[at.FRAME_SAMPLES]
@@ -190,13 +185,7 @@ def _analyse(block: Block, frame: NDArray[np.float32]) -> None:
 
 @kernel
 def make_noise(block: Block, out: NDArray[np.float32]) -> None:
-    """Write comfort noise that continues the noise made before.
-
-    Parameters
-    ----------
-    block : the stream's
-    out : float32, shape (channels, n), written
-    """
+    """Write comfort noise that continues the noise made before: float32, shape (channels, n)."""
     half = block[at.HALF_SAMPLES]
     noise = at.array(block, HALF_FRAME)
     done = 0

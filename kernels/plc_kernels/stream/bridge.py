@@ -28,7 +28,7 @@ from plc_kernels.signal.predict import (
     predict_beyond,
     turn_back,
 )
-from plc_kernels.stream import background, tables
+from plc_kernels.stream import background, queue, tables
 from plc_kernels.stream import gap as gaps
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
@@ -48,6 +48,8 @@ from plc_kernels.stream.layout import (
 
 PLACE = 2
 """Place of the network among those of a stream."""
+# Less known than this, or than a quarter of a gap of music, makes it worse (docs/notebook.md).
+_LEAST_MS, _LEAST_SHARE = 4.0, 4
 _SIDES = 3
 """Drafts of a channel: from the past, from what follows, and both blended."""
 
@@ -68,6 +70,11 @@ FORWARD = _array("The gap as the past predicts it.", np.float32, at.CHANNELS, at
 BACKWARD = _array("The gap as the far side predicts it.", np.float32, at.CHANNELS, at.REACH)
 BEYOND = _array("Prediction behind what came.", np.float32, at.CHANNELS, AHEAD)
 SPACE = at.BRIDGE_TABLE.include(tables.SPACE_TABLE)
+WORKED_IN = (
+    *range(VOICES, at.BRIDGE_TABLE.next),
+    *(word for word in at.TABLE.arrays if at.BRIDGE_NET <= word < at.BRIDGE_NET + at.NET_WORDS),
+)
+"""Arrays that a bridge by the network is made in."""
 _ROWS = at.BRIDGE_TABLE.rows(range(VOICES, at.BRIDGE_TABLE.next))
 BRIDGED_BY = _word("State of a burst: whether the network made its bridge.")
 
@@ -76,15 +83,10 @@ BRIDGED_BY = _word("State of a burst: whether the network made its bridge.")
 def fits(model: int, header: Block) -> bool:
     """Return whether a network for bridges can be asked in a stream.
 
-    Parameters
-    ----------
-    model : int, address of its block in memory
-    header : int64, shape (HEADER,), with the settings
+    ``model`` is the address of its block; ``header``, int64, shape (HEADER,), has the settings.
     """
-    packet = header[at.PACKET]
-    # Less than that beyond a gap is no bridge's end, and more than that is no gap for it.
     longest = samples_of(header[at.RATE], tables.real_of(model, of.HORIZON_MS))
-    return bool(header[at.LOOKAHEAD] > 0 and LEAST_KNOWN <= packet <= longest)
+    return bool(header[at.PACKET] <= longest)
 
 
 @part
@@ -105,7 +107,7 @@ def measure(model: int, header: Block) -> int:
 @inlined
 def predicted(header: Block) -> int:
     """Return the samples that are predicted for a bridge, both sides not counted."""
-    reach = reach_of(header[at.RATE], header[at.PACKET], header[at.LOOKAHEAD])
+    reach = reach_of(header[at.RATE], header[at.PACKET])
     return int(2 * max(header[SIDE] - reach, 0) + header[AHEAD])
 
 
@@ -132,6 +134,25 @@ def longest_bridge(block: Block) -> int:
     if both and background.is_speech(block) and has_time(block, PLACE):
         return int(min(block[at.REACH], max(block[at.BRIDGE_NET + gaps.HORIZON], block[at.PACKET])))
     return int(block[at.REACH])
+
+
+@part
+def known_behind(block: Block, begin: int) -> tuple[int, int]:
+    """Return the samples missing from a sample on, and those known behind, written to AFTER.
+
+    (0, 0) where the burst is bridged already, or too little is known to bridge the gap.
+    """
+    goes_on = block[at.IN_BURST] and not block[at.RECOVERED]
+    if goes_on and block[at.BRIDGE] > block[at.BRIDGED]:
+        return 0, 0
+    gap = queue.gap_from(block, begin)
+    if not 0 < gap <= longest_bridge(block):
+        return 0, 0
+    least = max(LEAST_KNOWN, min(gap, samples_of(block[at.RATE], _LEAST_MS)))
+    if not background.is_speech(block):
+        least = max(least, gap // _LEAST_SHARE)
+    known = queue.copy_after(block, begin, gap, array(block, AFTER))
+    return (gap, known) if known >= least else (0, 0)
 
 
 @inlined
@@ -198,7 +219,7 @@ def land(block: Block, sides: Bridge) -> bool:
     return True
 
 
-@inlined
+@part
 def predict(block: Block) -> None:
     """Bridge a gap by prediction alone."""
     through = array(block, THROUGH)
@@ -212,12 +233,8 @@ def predict(block: Block) -> None:
 def go_through(block: Block, model: int, gap: int, n: int) -> None:
     """Predict the near side through a gap, along the contour that meets the far side.
 
-    Parameters
-    ----------
-    block : the stream's
-    model : int, address of the network's block in memory
-    gap, n : int
-        Samples of the gap, and those of THROUGH to write.
+    ``model`` is the address of the network's block; the gap has ``gap`` samples, and ``n`` samples
+    of THROUGH are written.
     """
     channels, rate, known = block[at.CHANNELS], block[at.RATE], tables.contour_past(block)
     ring = array(block, RING)
@@ -283,11 +300,7 @@ def land_drafted(block: Block, sides: Bridge, along: bool) -> bool:
 def write_drafts(block: Block, gap: int) -> None:
     """Make the network's rows of the bridge in BRIDGE_ROWS, which :func:`land_drafted` wrote.
 
-    Parameters
-    ----------
-    block : the stream's
-    gap : int
-        Samples of the gap, one for the network.
+    ``gap``, in samples, is one for the network.
     """
     channels, known = block[at.CHANNELS], block[at.KNOWN]
     bridge = array(block, BRIDGE_ROWS)

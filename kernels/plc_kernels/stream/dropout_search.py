@@ -44,11 +44,8 @@ _array_of = view_of(_table)
 def lay_out_search(settings: NDArray[np.int64], head: Block) -> int:
     """Write where things lie; return the size of the memory in bytes.
 
-    Parameters
-    ----------
-    settings : int64
-        That :func:`plc_kernels.stream.entry.prepare` found in range.
-    head : int64, shape (HEAD,) at least, written
+    ``settings``, int64, are some that :func:`plc_kernels.stream.entry.prepare` found in range;
+    ``head`` is int64, shape (HEAD,) at least.
     """
     rate, channels, packet = settings[0], settings[1], settings[2]
     past = samples_of(rate, max(LAG_MS, 1000.0 * packet / rate) + MORE_MS)
@@ -93,21 +90,11 @@ def search(memory: Block, packet: int, integer: bool) -> int:
 
 @kernel
 def search_nothing(memory: Block) -> None:
-    """Take note of a packet that did not arrive as a whole.
-
-    Parameters
-    ----------
-    memory : int64, read and written, as of :func:`search`
-    """
+    """Take note, in the memory of :func:`search`, of a packet that did not arrive as a whole."""
     skip_packet(memory[RATE], memory[PACKET], _array_of(memory, STATES))
 
 
 @kernel
 def forget_search(memory: Block) -> None:
-    """Make the search as new.
-
-    Parameters
-    ----------
-    memory : int64, read and written, as of :func:`search`
-    """
+    """Make the search as new: ``memory``, int64, is as of :func:`search`."""
     _array_of(memory, STATES)[:] = 0

@@ -138,7 +138,7 @@ def _work(header: Block, rung: int) -> int:
         ahead, searched = networks.drafted(header, rung >= _RUNGS)
         predicted += ahead
     if header[at.LOOKAHEAD]:
-        reach = reach_of(rate, packet, header[at.LOOKAHEAD])
+        reach = min(header[at.LOOKAHEAD] * packet, reach_of(rate, packet))
         fitted += past + 2 * reach
         predicted += 2 * reach
     return _work_of(header, order, past, fitted, predicted) + int(header[at.CHANNELS] * searched)
@@ -178,11 +178,8 @@ def _write_ladder(rate: int, first: int, end: int, header: Block, place: int, na
 def open_block(settings: NDArray[np.int64], block: Block) -> None:
     """Make a stream of a block of the size that :func:`prepare` returned.
 
-    Parameters
-    ----------
-    settings : int64, shape (SETTINGS,)
-        That :func:`prepare` found in range.
-    block : int64, shape (n,), written
+    ``settings``, int64, shape (SETTINGS,), are those that it found in range; ``block`` is int64,
+    shape (n,).
     """
     prepare(settings, block[: at.HEADER])
     numbers = reals(block)
@@ -200,19 +197,9 @@ def open_block(settings: NDArray[np.int64], block: Block) -> None:
 def calibrate(block: Block, model: int) -> int:
     """Conceal noise as a burst's first packets are concealed, and make the stream as new.
 
-    A caller times it to know how much a processor does in a time, for the limit of
-    :func:`prepare`.
-
-    Parameters
-    ----------
-    block : of a stream
-    model : int
-        Address of its network's block; not read where it has none.
-
-    Returns
-    -------
-    int
-        The work done, in multiply-adds of a network: at least 100 million.
+    Returned is the work done, in multiply-adds of a network: at least 100 million. A caller times
+    it to know how much a processor does in a time, for the limit of :func:`prepare`. ``model`` is
+    the address of the stream's network's block; not read where it has none.
     """
     channels, packet = block[at.CHANNELS], block[at.PACKET]
     ring = array(block, RING)

@@ -16,6 +16,8 @@ from plc_kernels.stream import background
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block
 from plc_kernels.stream.layout import (
+    AFTER,
+    BRIDGE_ROWS,
     DRAFT,
     FIT_BACKWARD,
     FIT_FORWARD,
@@ -36,7 +38,7 @@ from plc_kernels.stream.layout import (
 
 NETWORK_SHARE = 0.6
 """Share of a packet's time that a network may take at most."""
-SWAPPED = (TAPS, RECENT, ORDERS, LIMITS, WEIGHTS, DRAFT, LEFT)
+SWAPPED = (TAPS, RECENT, ORDERS, LIMITS, WEIGHTS, DRAFT, LEFT, AFTER, BRIDGE_ROWS)
 """Arrays of a burst's prediction, which a prepared burst brings along."""
 _PLACES = (
     at.PLAYED_AT,
@@ -164,6 +166,8 @@ def take_prepared(block: Block) -> bool:
     block[at.PREPARED_AT] = -1
     block[at.STEP] = second[at.STEP]
     block[at.RUNG] = second[at.RUNG]
+    for word in (at.BRIDGE, at.KNOWN, at.LANDED):  # 0 where it is no bridge
+        block[word] = second[word]
     block[at.FITTED] = 0
     block[at.FITTED_AT] = second[at.FITTED_AT]
     block[at.FITTED_STEP] = second[at.FITTED_STEP]

@@ -155,10 +155,7 @@ def hear(block: Block) -> None:
 def catch_up(block: Block) -> None:
     """Take in the samples that were played but not heard yet, if they are of use.
 
-    Parameters
-    ----------
-    block
-        The stream's, whose next sample is PLAYED_AT.
+    The stream's next sample is PLAYED_AT.
     """
     if is_heard(block):
         _take_in(block, block[at.PLAYED_AT], block[at.HISTORY_FILLED])
@@ -193,12 +190,7 @@ def _take_in(block: Block, stop: int, most: int) -> None:
 def write_drafts(block: Block, weight: float) -> None:
     """Write the past and both drafts; prediction goes on from the end of the last.
 
-    Parameters
-    ----------
-    block
-        The stream's; prediction has begun its burst.
-    weight : float
-        Weight of the passages, 0 to 1.
+    Prediction has begun the stream's burst. ``weight`` is that of the passages, 0 to 1.
     """
     channels, start, known = block[at.CHANNELS], block[at.MUSIC_NET + START], block[KNOWN]
     seen = _seen(block)

@@ -25,7 +25,7 @@ from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, fixed
 from plc_kernels.stream.extend_music import ERRORS
 from plc_kernels.stream.gap import FILLED, LINES, MADE, SPECTRA
-from plc_kernels.stream.layout import RING
+from plc_kernels.stream.layout import RING, THROUGH
 from plc_kernels.stream.tables import (
     SPACE_TABLE,
     contour_of,
@@ -78,6 +78,7 @@ WORKED_IN = (
     *range(VOICES, SERVED),
     *(net + word for net in (at.SPEECH_NET, at.MUSIC_NET) for word in gaps.WORKED_IN),
     *extend_music.WORKED_IN,
+    *bridge.WORKED_IN,
 )
 """Arrays that the networks of bursts and what is around them work in."""
 
@@ -191,7 +192,11 @@ def take_prepared(block: Block) -> None:
     for word in SWAPPED:
         if block[word]:
             at.swap_places(block, word)
-    copy(at.second_set(block)[SERVED:], block[SERVED : ANSWERED + 1])
+    second = at.second_set(block)
+    copy(second[SERVED:], block[SERVED : ANSWERED + 1])
+    block[at.LATE] = second[at.LATE]
+    block[bridge.BRIDGED_BY] = second[bridge.BRIDGED_BY]
+    block[at.ANSWERS] += second[bridge.BRIDGED_BY]
     if block[ANSWERED] != NO and not block[PENDING]:
         _count_answer(block)
 
@@ -280,6 +285,44 @@ def extend_channel(block: Block, c: int, out: NDArray[np.float32]) -> None:
 
 
 @part
+def make_bridge(block: Block, model: int) -> bool:
+    """Bridge a gap whose end has come, with the fill as its near side.
+
+    Return whether the rows of the network for bridges are there, which its answer is to improve.
+    """
+    own = gaps.network_of(block, at.BRIDGE_NET, model)
+    channels, gap = block[at.CHANNELS], block[at.BRIDGE]
+    if block[at.FADING]:  # what the burst began with would go on at full level
+        block[SERVED] = 0
+        extend.begin(block)
+    through = at.array(block, THROUGH)
+    sides = bridge.sides_of(block)
+    n = gap + sides.meet
+    # What was played of a burst is not in step with what follows.
+    along = n > gap and block[at.GAP] > 0 and bridge.serves(block, gap)
+    if along:
+        bridge.go_through(block, own, gap, n)
+    else:
+        for c in range(channels):
+            extend_channel(block, c, through[c, :n])
+        block[POSITION] += n
+    if bridge.takes_part(block):
+        block[at.LANDED] = bridge.land_drafted(block, sides, along)
+    else:
+        block[at.LANDED] = bridge.land(block, sides)
+    if not block[at.LANDED]:
+        return False
+    block[SERVED] = 0
+    if not bridge.serves(block, gap):
+        return False
+    bridge.write_drafts(block, gap)
+    if not block[at.OUTSIDE]:
+        bridge.run(block, own, at.array(block, WORK))
+        bridge.take(block, gap)
+    return True
+
+
+@part
 def try_out(block: Block, model: int) -> int:
     """Draft and improve a burst's first packet from any history, so that a caller may time it.
 
@@ -306,6 +349,9 @@ def prepare_burst(block: Block, model: int) -> bool:
         extend_music.catch_up(block)
         block[at.HEARD_LATER] = 0
     begin(block, model)
+    if block[at.GAP]:
+        make_bridge(block, model)
+        return False
     if block[PENDING] and block[ANSWERED] == NO and not block[at.OUTSIDE]:
         answer(block, model)
     return not block[SERVED]

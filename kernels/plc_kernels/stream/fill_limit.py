@@ -18,9 +18,11 @@ from plc_kernels.signal.level import (
     quieten,
     quietest_power,
 )
+from plc_kernels.signal.packet import LARGEST, unpack_float32, unpack_int16
 from plc_kernels.stream import layout as at
-from plc_kernels.stream.arrays import Block
+from plc_kernels.stream.arrays import Block, float_rows, floats, integer_rows
 from plc_kernels.stream.layout import (
+    ARRIVED,
     LEVEL_ALLOWED,
     LEVEL_COUNTS,
     LEVEL_ENERGIES,
@@ -30,8 +32,18 @@ from plc_kernels.stream.layout import (
     LEVEL_RECENT,
     LEVEL_SLOTS,
     LEVEL_STATE,
+    MASK,
 )
-from plc_kernels.stream.queue import part_of, slot_rows
+from plc_kernels.stream.queue import (
+    LOST,
+    PARTIAL,
+    WHOLE,
+    all_channels,
+    begin_known,
+    part_of,
+    slot_at,
+    slot_rows,
+)
 
 PEAK_RATIO = 1.5
 """A concealment's largest sample over the largest received lately: +3.5 dB. As far as a prediction
@@ -68,34 +80,88 @@ def begin_limit(block: Block) -> None:
 
 
 @part
-def follow_newest(block: Block, slot: int) -> None:
-    """Take in the newest packet: its received and its lost samples.
-
-    Parameters
-    ----------
-    block : the stream's
-    slot : int, where it stands in the queue
-    """
-    hop = block[at.HOP]
-    position = (block[at.PUSHED] - 1) * block[at.PACKET]
+def follow_newest(block: Block) -> None:
+    """Take in the newest packet: its received and its lost samples."""
+    slot = slot_at(block, block[at.LOOKAHEAD])
     begin = 0
     while begin < block[at.PACKET]:
         arrived, stop = part_of(block, slot, begin)
         follow_share(block, arrived, stop - begin)
         if arrived:
-            block[at.NEWEST] = (position + stop - 1) // hop
-            follow_level(
-                slot_rows(block, slot),
-                begin,
-                stop,
-                position,
-                hop,
-                at.array(block, LEVEL_SLOTS),
-                at.array(block, LEVEL_COUNTS),
-                at.array(block, LEVEL_PEAKS),
-                at.array(block, LEVEL_ENERGIES),
-            )
+            _follow_part(block, slot, (block[at.PUSHED] - 1) * block[at.PACKET], begin, stop)
         begin = stop
+
+
+@part
+def _follow_part(block: Block, slot: int, position: int, begin: int, stop: int) -> None:
+    """Take in the levels of a part of the packet in a slot, whose place is ``position``."""
+    hop = block[at.HOP]
+    block[at.NEWEST] = max(block[at.NEWEST], (position + stop - 1) // hop)
+    follow_level(
+        slot_rows(block, slot),
+        begin,
+        stop,
+        position,
+        hop,
+        at.array(block, LEVEL_SLOTS),
+        at.array(block, LEVEL_COUNTS),
+        at.array(block, LEVEL_PEAKS),
+        at.array(block, LEVEL_ENERGIES),
+    )
+
+
+@kernel
+def know(block: Block, address: int, integer: bool, samples: int, distance: int) -> int:
+    """Take in a known stretch behind the packet pushed next; return 0 if it is not sound.
+
+    It holds for that packet, and for the burst that is prepared behind it.
+
+    Parameters
+    ----------
+    block : the stream's
+    address : int
+        Address of float32 or int16, shape (samples, channels).
+    integer : bool, whether they are int16
+    samples : int
+    distance : int
+        Samples between the end of the next packet and the first of them, at least 0. What is
+        farther than bridges make use of is left out.
+    """
+    channels, n = block[at.CHANNELS], block[at.PACKET]
+    if not integer:
+        flat = floats(address, 0, samples * channels)
+        for i in range(flat.size):
+            if not abs(flat[i]) < LARGEST:
+                return 0
+    begin_known(block)
+    here, stop = distance, min(distance + samples, block[at.AHEAD] * n)
+    each = (2 if integer else 4) * channels
+    while here < stop:
+        slot = slot_at(block, block[at.LOOKAHEAD] + 2 + here // n)
+        begin = here % n
+        end = min(n, begin + stop - here)
+        from_there = address + each * (here - distance - begin)
+        here += end - begin
+        states, mask = at.array(block, ARRIVED), at.array(block, MASK)[slot]
+        if states[slot] == LOST:
+            states[slot] = PARTIAL
+            mask[:] = np.int8(all_channels(block))
+        if states[slot] == WHOLE or not mask[begin:end].any():
+            continue
+        mask[begin:end] = 0
+        if not mask.any():
+            states[slot] = WHOLE
+        if integer:
+            unpack_int16(
+                integer_rows(from_there, 0, (end, channels)), begin, end, slot_rows(block, slot)
+            )
+        else:
+            unpack_float32(
+                float_rows(from_there, 0, (end, channels)), begin, end, slot_rows(block, slot)
+            )
+        position = (block[at.PUSHED] + (here - 1) // n + 1) * n
+        _follow_part(block, slot, position, begin, end)
+    return 1
 
 
 @inlined
@@ -140,11 +206,8 @@ def limit_noise(block: Block, position: int, noise: NDArray[np.float32]) -> None
 def hold(block: Block, position: int, rows: NDArray[np.float32]) -> bool:
     """Hold a concealment within the bound; return whether it changed.
 
-    Parameters
-    ----------
-    block : the stream's
-    position : int, samples of the stream played before it
-    rows : float32, shape (channels, n), read and written
+    ``rows``, read and written, are float32, shape (channels, n); before them ``position`` samples
+    of the stream were played.
     """
     numbers = at.reals(block)
     hop = block[at.HOP]

@@ -84,11 +84,8 @@ def operations_of(model: int, header: Block, net: int) -> int:
 def measure_gap(header: Block, net: int, model: int) -> None:
     """Write the sizes of a network's gap.
 
-    Parameters
-    ----------
-    header : int64, shape (HEADER,), read and written, with the settings
-    net : int, first of the network's words
-    model : int, address of its block in memory
+    ``header``, int64, shape (HEADER,), has the settings; ``net`` is the first of the network's
+    words, and ``model`` the address of its block.
     """
     rate = header[at.RATE]
     size = tables.frame_size(model, rate)

@@ -64,7 +64,10 @@ FILLS_NOISE = _word("Whether fills keep the level of their bands, by `signal.noi
 CONTENT = _word("Content that the user states: 0 for none, AS_MUSIC or AS_SPEECH.")
 
 # Lengths that follow from the settings.
-SLOTS = _word("Packets that QUEUE has room for: LOOKAHEAD + 1.")
+AHEAD = _word("Packets behind the newest one of which something may be known already.")
+SLOTS = _word(
+    "Packets that QUEUE has room for: LOOKAHEAD + AHEAD, the next one and that played last."
+)
 MISSING_PARTS = _word("The most missing parts of a packet, and one more.")
 REACH = _word("Samples of the longest gap that is bridged as a whole.")
 RAMP_SAMPLES = _word("Samples of the crossfade from a concealment to received samples.")
@@ -193,7 +196,8 @@ REALS_AT = _word("Place of the numbers that are float64, in bytes.")
 
 # State.
 PUSHED = _word("Packets taken in since the stream began.")
-SLOT = _word("Slot of the packet that is played, to which the next one is written then.")
+KNOWN_AT = _word("PUSHED of the next packet when something behind it was handed over last.")
+SLOT = _word("Slot of the packet that is played; the newest one is LOOKAHEAD slots behind it.")
 POSITION = _word("First sample of the packet that is played, counted in the stream.")
 PLAYED_AT = _word("First sample of the part that is played, likewise.")
 PART_BEGIN = _word("First sample of that part, counted in its packet.")
@@ -339,6 +343,8 @@ QUICK_RECOVERY_MS = 0.5
 STEADY_HOLD_MS = 60.0
 UNSTEADY_HOLD_MS = 80.0
 FADE_MS = 100.0
+KNOWN_MS = 40.0
+"""What is known behind the longest bridge is made use of so far."""
 SLOT_MS = 5.0
 """Slot of the record of received levels; also the time constant of the mean power."""
 GLIDE_MS = 1.0
@@ -393,23 +399,16 @@ def swap_places(block: Block, word: int) -> None:
 
 
 @kernel
-def reach_of(rate: int, packet: int, lookahead: int) -> int:
+def reach_of(rate: int, packet: int) -> int:
     """Return the samples of the longest bridge: a longer gap would be faded in its middle."""
-    return min(lookahead * packet, max(samples_of(rate, STEADY_HOLD_MS), packet))
+    return max(samples_of(rate, STEADY_HOLD_MS), packet)
 
 
 @kernel
 def lay_out(block: Block) -> int:
-    """Write where everything stands; return the size of the block.
+    """Write where everything stands; return the size of the block in bytes.
 
-    Parameters
-    ----------
-    block : int64, shape (HEADER,) at least, read and written
-        With the settings, and both ladders.
-
-    Returns
-    -------
-    int, bytes
+    ``block``, int64, shape (HEADER,) at least, has the settings, and both ladders.
     """
     _measure(block)
     _measure_prediction(block)
@@ -423,21 +422,23 @@ def lay_out(block: Block) -> int:
 def _measure(block: Block) -> None:
     """Write the lengths that follow from rate, channels, packet and lookahead."""
     rate, packet = block[RATE], block[PACKET]
-    block[SLOTS] = block[LOOKAHEAD] + 1
+    reach = block[REACH] = reach_of(rate, packet)
+    known = reach - packet + samples_of(rate, KNOWN_MS)
+    block[AHEAD] = (known + packet - 1) // packet
+    block[SLOTS] = block[LOOKAHEAD] + block[AHEAD] + 2
     block[MISSING_PARTS] = packet + 1
     block[STEADY_HOLD] = samples_of(rate, STEADY_HOLD_MS)
     block[UNSTEADY_HOLD] = samples_of(rate, UNSTEADY_HOLD_MS)
     block[FADE_SAMPLES] = samples_of(rate, FADE_MS)
     block[RAMP_SAMPLES] = max(1, samples_of(rate, RECOVERY_MS))
     block[MEET] = samples_of(rate, RUN_ON_MS)
-    block[REACH] = reach_of(rate, packet, block[LOOKAHEAD])
     hop = block[HOP] = max(1, samples_of(rate, SLOT_MS))
     block[GLIDE] = max(1, samples_of(rate, GLIDE_MS))
     block[LEVEL_HOLD] = samples_of(1000, 1000.0 * HOLD_S / SLOT_MS)
     block[LEVEL_FORGET] = samples_of(1000, 1000.0 * FORGET_S / SLOT_MS)
     block[LEVEL_LATELY] = samples_of(1000, 1000.0 * LATELY_S / SLOT_MS)
     block[LEVEL_REACH] = samples_of(1000, (UNSTEADY_HOLD_MS + FADE_MS) / SLOT_MS)
-    delay = block[LOOKAHEAD] * packet
+    delay = block[SLOTS] * packet
     block[LEVEL_SIZE] = block[LEVEL_LATELY] + (delay + hop - 1) // hop + 2
     frame = block[FRAME_SAMPLES] = 2 * int(np.rint(rate * FRAME_MS / 2000.0))
     block[HALF_SAMPLES], block[FRAME_BINS] = frame // 2, frame // 2 + 1
@@ -460,7 +461,8 @@ def _measure_prediction(block: Block) -> None:
         if k % MAX_STEPS < steps:
             order = max(order, block[LADDER + 3 * k])
             past = max(past, block[LADDER + 3 * k + 1])
-    block[PAST] = max(past, block[NETWORK_PAST], block[FILLING_SAMPLES])
+    compared = block[HALF_SAMPLES] if block[CHANNELS] > 1 else 0  # channels that may be copies
+    block[PAST] = max(past, block[NETWORK_PAST], block[FILLING_SAMPLES], compared)
     block[MOST_ORDER], block[FIT_NUMBERS], block[LINE_NUMBERS] = order, order + 1, order + CHUNK
     block[PREDICTORS] = 2 * block[CHANNELS]
     block[FIT_SAMPLES] = past + 2 * block[REACH]

@@ -43,12 +43,7 @@ _lay_out_block = part(of.lay_out)
 
 
 def pack(block: bytes) -> bytes:
-    """Return the file of a model.
-
-    Parameters
-    ----------
-    block : bytes, from :func:`~plc_kernels.stream.model.flat_model`
-    """
+    """Return a model's file, from the block of :func:`~plc_kernels.stream.model.flat_model`."""
     kinds, data = _parts(np.frombuffer(block, np.int64))
     words = np.zeros(HEAD, np.int64)
     words[[MAGIC_AT, BLOCK_BYTES]] = MAGIC, len(block)
@@ -81,11 +76,7 @@ def _parts(block: NDArray[np.int64]) -> tuple[list[tuple[int, int]], list[NDArra
 def block_size(file: int, size: int) -> int:
     """Return the bytes of the block that a file makes; 0 if it is no whole file of a model.
 
-    Parameters
-    ----------
-    file : int
-        Its address, a multiple of 8.
-    size : int, its bytes
+    ``file`` is its address, a multiple of 8, and ``size`` its bytes.
     """
     count = size // 8
     if size % 8 or count < HEAD or count > _MOST_WORDS:
@@ -127,11 +118,8 @@ def _sum(given: NDArray[np.int64]) -> int:
 def open_block(file: int, size: int, block: int) -> int:
     """Make the block of a model; return 1, or 0 if it is not sound.
 
-    Parameters
-    ----------
-    file, size : as for :func:`block_size`
-    block : int
-        Address of as many bytes as that told, a multiple of 8, written.
+    ``file`` and ``size`` are as for :func:`block_size`; ``block`` is the address of as many bytes
+    as that told, a multiple of 8.
     """
     room = block_size(file, size)
     if room == 0:

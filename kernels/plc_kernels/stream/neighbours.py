@@ -23,14 +23,9 @@ _LEAST_ALIKE = 0.1
 
 @part
 def compare(block: Block, kept: int) -> None:
-    """Choose the guide of each lost channel, and its gain.
+    """Choose the guide of each lost channel, and its gain, before the burst's samples are played.
 
-    Parameters
-    ----------
-    block
-        The stream's, before the samples of the burst are played.
-    kept : int
-        Channels that arrived, bit by bit.
+    Channels that arrived are ``kept``, bit by bit.
     """
     channels, order = block[at.CHANNELS], block[at.GUIDE_ORDER]
     gains, lines = array(block, GUIDE_GAINS), array(block, GUIDE_LINES)
@@ -86,14 +81,8 @@ def guide(
 ) -> None:
     """Correct the fills of lost channels by the errors of their guides.
 
-    Parameters
-    ----------
-    block : the stream's
-    kept : int
-        Channels that arrived, bit by bit.
-    received : float32, shape (channels, n)
-        The part, as it arrived.
-    fill : float32, shape (channels, n), read and written, as predicted
+    Channels that arrived are ``kept``, bit by bit. ``received``, the part as it arrived, and
+    ``fill``, as predicted, are float32, shape (channels, n); the latter is written.
     """
     gains = array(block, GUIDE_GAINS)
     for lost in range(block[at.CHANNELS]):

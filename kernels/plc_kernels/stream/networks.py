@@ -19,14 +19,14 @@ from plc_kernels.signal.burst import LEAVE_MS, ONSET_MS
 from plc_kernels.signal.fade import write_ramp
 from plc_kernels.signal.recall import LEAST_LAG_MS
 from plc_kernels.spectra.gap import EDGE_MS, INSIDE, OVERLAP
-from plc_kernels.stream import bridge, extend, extend_music
+from plc_kernels.stream import bridge, extend_music
 from plc_kernels.stream import extend_network as burst
 from plc_kernels.stream import gap as gaps
 from plc_kernels.stream import layout as at
 from plc_kernels.stream import model as of
 from plc_kernels.stream.arrays import Block, float_rows
-from plc_kernels.stream.extend_network import ENTER_RAMP, LEAVE_RAMP, WORK
-from plc_kernels.stream.layout import FILL, THROUGH
+from plc_kernels.stream.extend_network import ENTER_RAMP, LEAVE_RAMP
+from plc_kernels.stream.layout import FILL
 from plc_kernels.stream.preparation import hear, prepare
 from plc_kernels.stream.step import BEGAN, GOES_ON, MORE, PLAYED, WANTS_BRIDGE, WANTS_FILL
 from plc_kernels.stream.tables import frame_size, real_of, word_of
@@ -48,14 +48,9 @@ BESIDE_RUN = 0.25
 def choose(model: int, size: int, header: Block) -> bool:
     """Choose a file's networks for a stream; return whether one is for its rate.
 
-    Parameters
-    ----------
-    model : int
-        Address of the block of a network, or of several that follow one another; all are sound
-        (:mod:`~plc_kernels.stream.model_file`).
-    size : int
-        Bytes of all; 0: one block.
-    header : int64, shape (HEADER,), read and written, with the settings
+    ``model`` is the address of the block of a network, or of several that follow one another, all
+    sound (:mod:`~plc_kernels.stream.model_file`); ``size`` is the bytes of all, 0: one block.
+    ``header``, int64, shape (HEADER,), has the settings, and is written.
     """
     rate = header[at.RATE]
     for net in _NETS:
@@ -105,8 +100,9 @@ def _dearest(model: int, header: Block) -> int:
 
 @part
 def leave_out(model: int, header: Block) -> None:
-    """Take the dearest network of those that were chosen out again."""
-    header[_dearest(model, header) + gaps.FILE_AT] = -1
+    """Take a network out again: that for bridges where no packet waits for one, or the dearest."""
+    bridges = gaps.there(header, at.BRIDGE_NET) and not header[at.LOOKAHEAD]
+    header[(at.BRIDGE_NET if bridges else _dearest(model, header)) + gaps.FILE_AT] = -1
     measure(model, header)
 
 
@@ -121,10 +117,7 @@ def work(model: int, header: Block) -> int:
 def measure(model: int, header: Block) -> None:
     """Write the sizes of the chosen networks.
 
-    Parameters
-    ----------
-    model : int, address of the file
-    header : int64, shape (HEADER,), read and written, with the settings
+    ``model`` is the address of the file; ``header``, int64, shape (HEADER,), has the settings.
     """
     past = work = 0
     for net in _NETS:
@@ -153,16 +146,8 @@ def measure(model: int, header: Block) -> None:
 def drafted(header: Block, unsteady: bool) -> tuple[int, int]:
     """Return the samples and multiply-adds that a lost packet's drafts take beside its own samples.
 
-    Parameters
-    ----------
-    header : int64, shape (HEADER,)
-    unsteady : bool
-        Whether the lost content changes fast, as speech does.
-
-    Returns
-    -------
-    (int, int)
-        Samples to predict, and multiply-adds of the search for passages.
+    Samples to predict, and multiply-adds of the search for passages. ``header`` is int64, shape
+    (HEADER,); ``unsteady`` lost content changes fast, as speech does.
     """
     ahead = searched = 0
     if gaps.there(header, at.MUSIC_NET) and not (unsteady and gaps.there(header, at.SPEECH_NET)):
@@ -202,11 +187,8 @@ def choose_networks(model: int, size: int, header: Block) -> bool:
 def cost_of(model: int, header: Block, net: int) -> int:
     """Return the multiply-adds of a network's run, drafts and spectra, for all channels.
 
-    Parameters
-    ----------
-    model : int, address of the networks' blocks
-    header : int64, shape (HEADER,), words of a stream that has them
-    net : int, first of the network's words
+    ``model`` is the address of the networks' blocks; ``header``, int64, shape (HEADER,), are words
+    of a stream that has them; ``net`` is the first of the network's words.
     """
     searched = (
         extend_music.operations(header) if net == at.MUSIC_NET and gaps.there(header, net) else 0
@@ -219,12 +201,9 @@ def cost_of(model: int, header: Block, net: int) -> int:
 def lay_out_network(model: int, header: Block) -> int:
     """Lay out a stream with networks; return the size of its block.
 
-    Parameters
-    ----------
-    model : int, address of the networks' blocks
-    header : int64, shape (HEADER,), read and written
-        As :func:`~plc_kernels.stream.layout.lay_out` takes it, with NETWORK_RUNG and what
-        :func:`choose_networks` wrote; networks whose FILE_AT is below 0 since are left out.
+    ``model`` is the address of their blocks. ``header`` is int64, shape (HEADER,), as
+    :func:`~plc_kernels.stream.layout.lay_out` takes it, with NETWORK_RUNG and what
+    :func:`choose_networks` wrote; networks whose FILE_AT is below 0 since are left out.
     """
     measure(model, header)
     at.lay_out(header)
@@ -240,44 +219,6 @@ def open_network(block: Block) -> None:
             gaps.open_gap(block, net, net == at.BRIDGE_NET)
     write_ramp(at.array(block, ENTER_RAMP))
     write_ramp(at.array(block, LEAVE_RAMP))
-
-
-@part
-def _bridge(block: Block, model: int) -> bool:
-    """Bridge a gap whose end has come, with the fill as its near side.
-
-    Return whether the rows of the network for bridges are there, which its answer is to improve.
-    """
-    own = gaps.network_of(block, at.BRIDGE_NET, model)
-    channels, gap = block[at.CHANNELS], block[at.BRIDGE]
-    if block[at.FADING]:  # what the burst began with would go on at full level
-        block[burst.SERVED] = 0
-        extend.begin(block)
-    through = at.array(block, THROUGH)
-    sides = bridge.sides_of(block)
-    n = gap + sides.meet
-    # What was played of a burst is not in step with what follows.
-    along = n > gap and block[at.GAP] > 0 and bridge.serves(block, gap)
-    if along:
-        bridge.go_through(block, own, gap, n)
-    else:
-        for c in range(channels):
-            burst.extend_channel(block, c, through[c, :n])
-        block[burst.POSITION] += n
-    if bridge.takes_part(block):
-        block[at.LANDED] = bridge.land_drafted(block, sides, along)
-    else:
-        block[at.LANDED] = bridge.land(block, sides)
-    if not block[at.LANDED]:
-        return False
-    block[burst.SERVED] = 0
-    if not bridge.serves(block, gap):
-        return False
-    bridge.write_drafts(block, gap)
-    if not block[at.OUTSIDE]:
-        bridge.run(block, own, at.array(block, WORK))
-        bridge.take(block, gap)
-    return True
 
 
 @kernel
@@ -344,7 +285,7 @@ def _fill(block: Block, model: int, flags: int) -> int:
         burst.improve(block)
     if phase == _HEARS_BRIDGE:
         bridge.take(block, block[at.BRIDGE])
-    elif flags & WANTS_BRIDGE and _bridge(block, model) and block[at.OUTSIDE]:
+    elif flags & WANTS_BRIDGE and burst.make_bridge(block, model) and block[at.OUTSIDE]:
         block[at.ASKED] = at.BRIDGE_NET
         block[at.PHASE] = _HEARS_BRIDGE
         return WAIT

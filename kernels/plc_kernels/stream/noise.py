@@ -76,13 +76,7 @@ def begin_filling(block: Block) -> None:
 
 @part
 def _fill_bands(block: Block, fill: NDArray[np.float32]) -> None:
-    """Keep the level of the bands of a burst's next samples.
-
-    Parameters
-    ----------
-    block : the stream's
-    fill : float32, shape (channels, n), read and written
-    """
+    """Keep the level of the bands of a burst's next samples: float32, shape (channels, n)."""
     if not block[at.FILLS_NOISE] or block[at.UNSTEADY] or block[at.SPEECH]:
         return
     rate, age = block[at.RATE], block[at.FILLING_AGE]

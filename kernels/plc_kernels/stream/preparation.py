@@ -29,7 +29,15 @@ from numpy.typing import NDArray
 from plc_kernels.build.compile import inlined, kernel, part
 from plc_kernels.build.denormals import flush_denormals, restore_denormals
 from plc_kernels.signal.history import copy
-from plc_kernels.stream import background, extend, extend_music, extend_network, fill_limit
+from plc_kernels.stream import (
+    background,
+    bridge,
+    extend,
+    extend_music,
+    extend_network,
+    fill_limit,
+    queue,
+)
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, array_bytes, floats, words
 from plc_kernels.stream.layout import PLAYING
@@ -45,7 +53,10 @@ BETWEEN, BESIDE, SHARING = 1, 2, 3
 """Whether packets may be pushed while a burst is prepared: the module says how."""
 _COPIED = (at.RING, *extend_music.SEARCH)
 """Arrays that pushes write."""
-_WORKED_IN = (at.FIT_FORWARD, at.FIT_BACKWARD, at.FIT_MIRROR, at.PREDICTOR, at.LINE, at.FIT_PAST)
+_WORKED_IN = (
+    *(at.FIT_FORWARD, at.FIT_BACKWARD, at.FIT_MIRROR, at.PREDICTOR, at.LINE, at.FIT_PAST),
+    *(at.LEAD_IN, at.THROUGH),
+)
 """Arrays that they work in."""
 
 
@@ -66,7 +77,6 @@ _STATE = np.array(
 
 @part
 def _has_second(block: Block, word: int, how: int) -> bool:
-    """Return whether an array has a second place."""
     if not block[word]:
         return False
     if word in extend.SWAPPED or (block[at.NETWORK] and word in extend_network.SWAPPED):
@@ -95,11 +105,8 @@ def _lay_out_second(block: Block, how: int, second: Block) -> int:
 def add_second(header: Block, how: int) -> int:
     """Make room for a second set behind all else; return the size of the block.
 
-    Parameters
-    ----------
-    header : int64, shape (HEADER,), read and written
-        A stream that is laid out, whose prediction is the step's own, without lookahead.
-    how : int, BETWEEN, BESIDE or SHARING
+    ``header``, int64, shape (HEADER,), is of a stream that is laid out, whose prediction is the
+    step's own, without lookahead; ``how`` is BETWEEN, BESIDE or SHARING.
     """
     at.place(header, 0, _ROWS)
     header[at.SECOND] = header[at.SIZE]
@@ -122,12 +129,7 @@ def open_second(block: Block, how: int) -> None:
 def look(block: Block, begins: int) -> int:
     """Copy the state of a stream; return 1 if a burst would begin with the next packet, else 0.
 
-    Parameters
-    ----------
-    block
-        A stream with a second set, read; that set is written.
-    begins : int
-        Sample of the stream that the next packet begins with: POSITION + PACKET.
+    It has a second set, which is written; the next packet ``begins`` with sample POSITION + PACKET.
     """
     second = at.second_set(block)
     second[at.PREPARED_AT] = -1
@@ -136,7 +138,12 @@ def look(block: Block, begins: int) -> int:
     for word in _STATE:
         second[word] = block[word]
     second[at.PLAYED_AT] = begins
-    second[at.GAP] = 0
+    second[at.SLOT] = queue.slot_at(block, 1)
+    at.reals(second)[at.BURST_MS] = at.reals(block)[at.PREPARE_MS]
+    gap, known = (0, 0) if block[at.OUTSIDE] else bridge.known_behind(second, 0)
+    second[at.GAP] = second[at.BRIDGE] = gap
+    second[at.KNOWN] = known
+    second[at.LANDED] = second[at.FADING] = 0
     fill_limit.follow_share(second, False, block[at.PACKET])
     extend.gather(second)
     # In speech that lasts nothing is searched: the ring alone, the first of them, is copied.
@@ -148,7 +155,6 @@ def look(block: Block, begins: int) -> int:
 
 @part
 def _copy(block: Block, second: Block, rows: NDArray[np.int16]) -> None:
-    """Copy arrays, ``rows`` of the table, to the second set's own."""
     for k in range(rows.shape[0]):
         word = rows[k, 0]
         if block[word] and second[word] + block[at.SECOND] != block[word]:
@@ -160,12 +166,8 @@ def _copy(block: Block, second: Block, rows: NDArray[np.int16]) -> None:
 def prepare(block: Block, model: int) -> int:
     """Make the burst that :func:`look` saw begin; return the sample that it begins with.
 
-    Parameters
-    ----------
-    block
-        The stream's; its second set is read and written.
-    model : int
-        Address of its networks' blocks; not read where it has none.
+    The stream's second set is read and written. ``model`` is the address of its networks' blocks,
+    not read where it has none.
     """
     before = flush_denormals()
     second = at.second_set(block)
@@ -173,7 +175,12 @@ def prepare(block: Block, model: int) -> int:
     numbers[at.BURST_MS] = numbers[at.LIMIT_MS] = numbers[at.PREPARE_MS]
     second[at.DEPTH] = 0
     extend.begin(second)
-    if not second[at.NETWORK] or extend_network.prepare_burst(second, model):
+    if second[at.NETWORK]:
+        if extend_network.prepare_burst(second, model):
+            extend.draft_packet(second)
+    elif second[at.GAP]:
+        bridge.predict(second)
+    else:
         extend.draft_packet(second)
     restore_denormals(before)
     second[at.PREPARED_AT] = second[at.PLAYED_AT]
@@ -207,15 +214,11 @@ def ask(block: Block) -> int:
 def expect_losses(blocks: NDArray[np.int64], expected: NDArray[np.float64]) -> None:
     """Estimate how likely each stream's next packet begins a burst that its network conceals.
 
-    Parameters
-    ----------
-    blocks : int64, shape (streams, words)
-        Streams with a network and a second set.
-    expected : float64, shape (streams,), written
-        0 where there would be no such burst: during one, in music and in silence; and where it is
-        ready. Else the bursts
-        for each packet received, which is the Gilbert model's way into a burst, and the share of
-        the last half second that was lost, as the Gilbert-Elliott model's bad state lasts.
+    ``blocks``, int64, shape (streams, words), are of streams with a network and a second set.
+    ``expected``, float64, shape (streams,), becomes 0 where there would be no such burst: during
+    one, in music and in silence; and where it is ready. Else the bursts for each packet received,
+    which is the Gilbert model's way into a burst, and the share of the last half second that was
+    lost, as the Gilbert-Elliott model's bad state lasts.
     """
     for k in range(blocks.shape[0]):
         block = blocks[k]

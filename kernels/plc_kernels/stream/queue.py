@@ -8,8 +8,11 @@ from plc_kernels.signal.history import copy
 from plc_kernels.signal.packet import CHANNELS_AT, LARGEST, unpack_float32, unpack_int16
 from plc_kernels.stream.arrays import Block, float_rows, integer_rows
 from plc_kernels.stream.layout import (
+    AHEAD,
     ARRIVED,
     CHANNELS,
+    KNOWN_AT,
+    LOOKAHEAD,
     MASK,
     PACKET,
     POSITION,
@@ -33,6 +36,23 @@ def slot_rows(block: Block, slot: int) -> NDArray[np.float32]:
     return rows
 
 
+@inlined
+def slot_at(block: Block, behind: int) -> int:
+    """Return the slot of a packet, so many behind the one that is played."""
+    return int((block[SLOT] + behind) % block[SLOTS])
+
+
+@part
+def begin_known(block: Block) -> None:
+    """Forget the stretches behind the next packet, unless they were handed over with it."""
+    if block[KNOWN_AT] == block[PUSHED]:
+        return
+    block[KNOWN_AT] = block[PUSHED]
+    states = array(block, ARRIVED)
+    for k in range(block[AHEAD]):
+        states[slot_at(block, block[LOOKAHEAD] + 2 + k)] = LOST
+
+
 @part
 def unpack(
     block: Block, packet: int, integer: bool, missing: NDArray[np.int64], count: int
@@ -51,9 +71,8 @@ def unpack(
     count : int
         Number of these parts. What stands there is not looked at: it becomes 0.
     """
-    slot = block[SLOT]
     channels, n = block[CHANNELS], block[PACKET]
-    rows = slot_rows(block, slot)
+    rows = slot_rows(block, slot_at(block, block[LOOKAHEAD] + 1))
     sound = True
     begin = 0
     for k in range(count + 1):
@@ -65,7 +84,7 @@ def unpack(
         if k < count:
             begin = missing[2 * k + 1]
             lost = _lost_channels(block, missing[2 * k])
-            if lost == _all_channels(block):
+            if lost == all_channels(block):
                 rows[:, stop:begin] = np.float32(0.0)
             else:
                 sound &= _unpack_kept(block, packet, integer, stop, begin, lost)
@@ -73,7 +92,8 @@ def unpack(
 
 
 @inlined
-def _all_channels(block: Block) -> int:
+def all_channels(block: Block) -> int:
+    """Return the channels of a stream, bit by bit."""
     return int((1 << block[CHANNELS]) - 1)
 
 
@@ -81,7 +101,7 @@ def _all_channels(block: Block) -> int:
 def _lost_channels(block: Block, begin: int) -> int:
     """Return the channels that a missing part's begin names, bit by bit."""
     lost = begin >> CHANNELS_AT
-    return lost if lost else _all_channels(block)
+    return lost if lost else all_channels(block)
 
 
 @part
@@ -90,7 +110,7 @@ def _unpack_kept(
 ) -> bool:
     """Copy the channels of a part that arrived; return whether they are sound."""
     channels, n = block[CHANNELS], block[PACKET]
-    rows = slot_rows(block, block[SLOT])
+    rows = slot_rows(block, slot_at(block, block[LOOKAHEAD] + 1))
     if integer:
         unpack_int16(integer_rows(packet, 0, (n, channels)), begin, stop, rows)
     else:
@@ -108,14 +128,12 @@ def _unpack_kept(
 def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> bool:
     """Add the packet that was unpacked last; return whether a packet's turn has come.
 
-    Parameters
-    ----------
-    block : the stream's
-    arrived : bool, whether any of it did
-    missing, count : as for :func:`unpack`
+    It ``arrived`` if any of it did; ``missing`` and ``count`` are as for :func:`unpack`.
     """
-    slots, slot = block[SLOTS], block[SLOT]
     states = array(block, ARRIVED)
+    states[block[SLOT]] = LOST  # it was played
+    block[SLOT] = slot_at(block, 1)
+    slot = slot_at(block, block[LOOKAHEAD])
     states[slot] = LOST
     if arrived:
         states[slot] = WHOLE
@@ -128,8 +146,7 @@ def add(block: Block, arrived: bool, missing: NDArray[np.int64], count: int) -> 
                 mask[missing[2 * k] & _BEGIN : missing[2 * k + 1]] = lost
     block[PUSHED] += 1
     block[POSITION] += block[PACKET]
-    block[SLOT] = slot + 1 if slot + 1 < slots else 0
-    return bool(block[PUSHED] >= slots)
+    return bool(block[PUSHED] > block[LOOKAHEAD])
 
 
 @part
@@ -150,9 +167,9 @@ def kept_at(block: Block, slot: int, begin: int) -> int:
     """Return the channels that arrived of a sample, bit by bit."""
     state = array(block, ARRIVED)[slot]
     if state != PARTIAL:
-        return _all_channels(block) if state == WHOLE else 0
+        return all_channels(block) if state == WHOLE else 0
     lost = int(array(block, MASK)[slot, begin])
-    return _all_channels(block) & ~lost
+    return all_channels(block) & ~lost
 
 
 @part
@@ -192,14 +209,8 @@ def gap_from(block: Block, begin: int) -> int:
 def copy_after(block: Block, begin: int, gap: int, out: NDArray[np.float32]) -> int:
     """Copy the samples received right after a gap; return their number.
 
-    Parameters
-    ----------
-    block : the stream's
-    begin : int
-        Sample of the playing packet that the gap begins with.
-    gap : int, samples of the gap
-    out : float32, shape (channels, n), written
-        Parts are copied as long as they fit.
+    The gap, of ``gap`` samples, begins with sample ``begin`` of the playing packet. Parts are
+    copied as long as they fit into ``out``, float32, shape (channels, n).
     """
     slots = block[SLOTS]
     known = 0

@@ -25,6 +25,7 @@ from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, float_rows
 from plc_kernels.stream.extend import predictor_of
 from plc_kernels.stream.layout import (
+    BRIDGE_ROWS,
     CONTENT_COUNTS,
     CONTENT_INPUTS,
     EDGE_FIT,
@@ -76,6 +77,12 @@ def recover(block: Block) -> None:
     recovered = block[at.RECOVERED]
     tail = float_rows(block, FILL, (channels, n))
     fade(block, tail)
+    # A packet that came late ends the gap before its bridge: the rest of that leads in.
+    bridged, rows = block[at.BRIDGED], array(block, BRIDGE_ROWS)
+    left = min(block[at.BRIDGE] - bridged, n)
+    for c in range(channels):
+        copy(rows[c, bridged : bridged + left], tail[c, :left])
+    block[at.BRIDGED] += left
     fill_limit.hold(block, block[at.PLAYED_AT], tail)
     received = queue.slot_rows(block, block[at.SLOT])
     if recovered == 0:

@@ -46,11 +46,9 @@ GOOD, CONCEALED = 1, 2
 def open_stream(block: Block) -> None:
     """Make a block a stream before its first packet.
 
-    Parameters
-    ----------
-    block : int64, shape (n,), read and written
-        Laid out by :func:`~plc_kernels.stream.layout.lay_out`, of the size that it told. Time
-        limits and costs of rungs, among its numbers, are the caller's to write.
+    ``block``, int64, shape (n,), was laid out by :func:`~plc_kernels.stream.layout.lay_out`, and is
+    of the size that it told. Time limits and costs of rungs, among its numbers, are the caller's to
+    write.
     """
     rate = block[at.RATE]
     numbers = at.reals(block)
@@ -100,7 +98,7 @@ def forget_stream(block: Block) -> None:
     at.array(block, ARRIVED)[:] = 0
     block[at.PUSHED] = 0
     block[at.SLOT] = 0
-    block[at.POSITION] = -block[at.SLOTS] * block[at.PACKET]
+    block[at.POSITION] = -(block[at.LOOKAHEAD] + 1) * block[at.PACKET]
     at.array(block, RING)[:] = np.float32(0.0)
     block[at.HISTORY_AT] = 0
     block[at.HISTORY_FILLED] = 0
@@ -125,11 +123,7 @@ def forget_stream(block: Block) -> None:
 def count_time(duration_ms: float, bins: NDArray[np.int64], most: NDArray[np.float64]) -> None:
     """Count one duration; NaN counts as the shortest.
 
-    Parameters
-    ----------
-    duration_ms : float
-    bins : int64, shape (TIME_BINS,), read and written
-    most : float64, shape (1,), read and written, the longest duration in ms
+    ``bins`` are int64, shape (TIME_BINS,); ``most``, float64, shape (1,), the longest one in ms.
     """
     if not math.isfinite(duration_ms):
         duration_ms = 0.0

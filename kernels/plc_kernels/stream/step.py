@@ -24,7 +24,6 @@ from plc_kernels.stream import background, bridge, extend, fill_limit, neighbour
 from plc_kernels.stream import layout as at
 from plc_kernels.stream.arrays import Block, float_rows, integer_rows
 from plc_kernels.stream.layout import (
-    AFTER,
     BRIDGE_ROWS,
     FILL,
     FLAGS,
@@ -137,12 +136,12 @@ def _accept(
     """Take in a packet; return flags, and whether the turn of one has come."""
     block[at.PARTIAL_PACKETS] += arrived and count > 0
     block[at.INTEGER] = integer
+    queue.begin_known(block)
     sound = arrived and queue.unpack(block, packet, integer, missing, count)
     refused = arrived and not sound
     block[at.INVALID_PACKETS] += refused
-    newest = block[at.SLOT]
     ready = queue.add(block, sound, missing, count)
-    fill_limit.follow_newest(block, newest)
+    fill_limit.follow_newest(block)
     block[at.CONCEALED_NOW] = 0
     block[at.WAITS] = 0
     block[at.PART_BEGIN] = 0
@@ -189,12 +188,9 @@ def is_heard(block: Block) -> bool:
 
 @inlined
 def _next_lost(block: Block) -> int:
-    """Return whether the packet to play next has a missing part."""
-    slots = block[at.SLOTS]
-    if slots == 1 or block[at.PUSHED] < slots - 1:
+    if not block[at.LOOKAHEAD] or block[at.PUSHED] < block[at.LOOKAHEAD]:
         return 0
-    slot = block[at.SLOT] + 1 if block[at.SLOT] + 1 < slots else 0
-    return NEXT_LOST if queue.gaps_in(block, slot) else 0
+    return NEXT_LOST if queue.gaps_in(block, queue.slot_at(block, 1)) else 0
 
 
 @inlined
@@ -209,7 +205,6 @@ def _pack(block: Block, out: int) -> None:
 
 @inlined
 def _decide(block: Block, arrived: bool, far_side_known: bool) -> int:
-    """Return the action for the part that is due."""
     if arrived:
         return _RECOVER if block[at.IN_BURST] else _RECEIVED
     if not block[at.IN_BURST] or block[at.RECOVERED]:
@@ -232,13 +227,13 @@ def _begin_part(block: Block) -> int:
     if not background.is_speech(block):
         block[at.MUSIC_AT] = block[at.PLAYED_AT]
     block[at.TOTAL_SAMPLES] += stop - begin
-    gap = 0 if arrived else queue.gap_from(block, begin)
-    play = block[at.PLAY] = _decide(block, arrived, 0 < gap <= bridge.longest_bridge(block))
+    gap, known = (0, 0) if arrived else bridge.known_behind(block, begin)
+    play = block[at.PLAY] = _decide(block, arrived, gap > 0)
     if play == _RECEIVED:
         play_received(block)
         return PLAYED
     if play == _RECOVER:
-        if block[at.LANDED]:
+        if block[at.LANDED] and block[at.BRIDGED] == block[at.BRIDGE]:
             block[at.IN_BURST] = 0
             play_received(block)
             return PLAYED
@@ -254,8 +249,7 @@ def _begin_part(block: Block) -> int:
     block[at.FILL_SAMPLES] = stop - begin
     if play == _BRIDGE:
         if block[at.BRIDGED] == block[at.BRIDGE]:
-            rows = array(block, AFTER)
-            block[at.KNOWN] = queue.copy_after(block, begin, gap, rows)
+            block[at.KNOWN] = known
             block[at.BRIDGED] = 0
             block[at.BRIDGE] = gap
             block[at.FADING] = block[at.AGE] > block[at.HOLD]
@@ -293,7 +287,8 @@ def _begin_burst(block: Block, gap: int) -> None:
 @inlined
 def _fill(block: Block) -> None:
     if block[at.PLAY] == _BRIDGE:
-        if block[at.BRIDGED] > 0 or block[at.BRIDGE] == 0:
+        is_prepared = block[at.TAKEN] and block[at.AGE] == 0
+        if block[at.BRIDGED] > 0 or block[at.BRIDGE] == 0 or is_prepared:
             return
         bridge.predict(block)
     elif not noise.has_faded(block):

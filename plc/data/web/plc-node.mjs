@@ -24,10 +24,10 @@ const NODE = globalThis.AudioWorkletNode ?? class {};
 
 export class PlcNode extends NODE {
   // Settings: those of PlayoutBuffer but sampleRate, which is the context's; uses: the networks to
-  // fetch ("speech", "music", "bridges" with a lookahead; none: prediction alone); folder: where the
+  // fetch ("speech", "music", "bridges" for holes; none: prediction alone); folder: where the
   // files are, if not where bundlers put them. Throws RangeError and Error as PlayoutBuffer and
   // fetchModel do, and RangeError if another sample rate is given.
-  static async create(context, { uses = ["speech"], folder = null, channels = 1, ...others } = {}) {
+  static async create(context, { uses = ["speech", "bridges"], folder = null, channels = 1, ...others } = {}) {
     if (!context?.audioWorklet) {
       throw new Error("PlcNode needs an AudioContext of a page of https or of this machine; elsewhere " +
         "PlayoutBuffer of plc.mjs gives the samples");

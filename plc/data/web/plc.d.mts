@@ -73,8 +73,16 @@ export class Concealer {
   /**
    * Takes a packet, interleaved, or null for one that was lost, and returns what to play: a view that
    * the next push overwrites. `missing`: parts that did not arrive, in samples of each channel.
+   * `behind`: what is known behind a lost packet, as your jitter buffer holds it: samples from the
+   * packet's end on, and the sound, interleaved. The hole is then filled from both sides, at no delay.
    */
-  push(packet: Float32Array | null, missing?: [first: number, behind: number][]): Float32Array;
+  push(
+    packet: Float32Array | null,
+    missing?: [first: number, behind: number][],
+    behind?: [distance: number, samples: Float32Array][],
+  ): Float32Array;
+  /** Samples of each channel behind a lost packet that are made use of, where they are known. */
+  readonly behindSamples: number;
   /** Makes what would be played if the next packet were lost; whether it is ready. */
   prepare(): boolean;
   /** What the lookahead holds; then the stream begins anew. */

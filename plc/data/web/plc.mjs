@@ -28,7 +28,7 @@ const SECTION = "plc";
 const FILE = { bytes: 1, parts: 4, head: 5 };
 const MODEL = { lowestRate: 4, highestRate: 5, words: 29 };
 const MAGIC = "plcmodl5";
-// The networks by what they are for: bursts of speech and of music, and with a lookahead gaps in
+// The networks by what they are for: bursts of speech and of music, and gaps in
 // speech whose end has arrived. Each with its lowest and highest sample rate in Hz.
 const MODELS = {
   speech: [["speech", 16000, 96000], ["speech-narrowband", 8000, 15999]],
@@ -188,6 +188,8 @@ const wordOf = (model, place) =>
 const firstWord = (model) => FILE.head + 2 * wordOf(model, FILE.parts);
 
 const NO_PARTS = [];
+// More than bridges make use of.
+const MOST_KNOWN_S = 0.2;
 
 const aligned = (address) => Math.ceil(address / 64) * 64;
 
@@ -280,7 +282,10 @@ export class Concealer {
     this.inAt = aligned(this.block + bytes);
     this.outAt = aligned(this.inAt + 4 * samples);
     this.missingAt = aligned(this.outAt + 4 * samples);
-    reserve(memory, this.missingAt + 16 * packetSamples);
+    this.knownAt = aligned(this.missingAt + 16 * packetSamples);
+    const knownMost = channels * Math.ceil(MOST_KNOWN_S * sampleRate);
+    reserve(memory, this.knownAt + 4 * knownMost);
+    this.known = new Float32Array(memory.buffer, this.knownAt, knownMost);
     this.missing = new BigInt64Array(memory.buffer, this.missingAt, 2 * packetSamples);
     this.exports = exports;
     this.in = new Float32Array(memory.buffer, this.inAt, samples);
@@ -288,11 +293,13 @@ export class Concealer {
     // Each word in two halves.
     this.halves = new Int32Array(memory.buffer, this.block, 2 * this.places.words);
     this.preparedAt = new BigInt64Array(memory.buffer, this.block + 8 * this.places.preparedAt, 1);
-    this.packetSamples = packetSamples;
+    Object.assign(this, { sampleRate, channels, packetSamples });
     this.lookahead = lookahead;
     // Samples of each channel by which the output lags.
     this.delay = lookahead * packetSamples;
     exports.plck_open(this.block, settings);
+    // Samples of each channel behind a lost packet that are made use of, where they are known.
+    this.behindSamples = this.word(this.places.ahead) * packetSamples;
     // Which networks of the model the stream uses.
     this.networks = Object.keys(MODELS).filter((use) => model && this.word(this.places.networks[use]) >= 0);
     this.forget();
@@ -331,8 +338,11 @@ export class Concealer {
   // Takes a packet, interleaved, or null for one that was lost. Returns what to play: a view that
   // the next push overwrites. A packet with NaN, infinity or a sample above 1e6 counts as lost.
   // missing: parts of it that did not arrive, [first, behind] of each in samples of each channel, in
-  // order and apart. Throws RangeError if a packet has another length, or missing is no such parts.
-  push(packet, missing = NO_PARTS) {
+  // order and apart. behind: where the packet is lost, what is known behind it already, as your jitter
+  // buffer holds it: [distance, samples] of each stretch, from the packet's end on and interleaved; the
+  // hole is then filled from both sides, at no delay. Throws RangeError if a packet has another length,
+  // missing is no such parts, or behind no such stretches.
+  push(packet, missing = NO_PARTS, behind = NO_PARTS) {
     if (packet !== null) {
       if (!(packet instanceof Float32Array)) {
         throw new RangeError("a packet is a Float32Array of interleaved samples, or null where it was lost");
@@ -343,7 +353,9 @@ export class Concealer {
       this.in.set(packet);
     }
     const { exports, block, inAt, missingAt, outAt } = this;
-    if (!Array.isArray(missing)) throw new RangeError(`missing is ${told(missing)}; give a list of parts`);
+    for (const [name, list] of Object.entries({ missing, behind })) {
+      if (!Array.isArray(list)) throw new RangeError(`${name} is ${told(list)}; give a list`);
+    }
     const arrived = packet === null ? 0n : 1n;
     let before = -1;
     for (let i = 0; i < missing.length; i++) {
@@ -356,8 +368,23 @@ export class Concealer {
       this.missing[2 * i + 1] = BigInt(behind);
       before = behind;
     }
+    for (const [distance, samples] of behind) this.know(distance, samples);
     const parts = BigInt(missing.length);
     return this.finish(exports.plck_push(block, inAt, arrived, missingAt, parts, outAt, 0n));
+  }
+
+  // Takes in a stretch that is known behind the packet that is pushed next.
+  know(distance, samples) {
+    const { block, channels, exports, knownAt } = this;
+    const isThere = samples instanceof Float32Array && samples.length % channels === 0;
+    if (!isThere || !(Number.isInteger(distance) && distance >= 0 && distance <= this.sampleRate)) {
+      throw new RangeError(`behind has [${told(distance)}, ${told(samples)}]; give [distance, samples]: up to a ` +
+        `second from the packet's end on, and a Float32Array of ${channels} interleaved channels`);
+    }
+    const of = samples.subarray(0, this.behindSamples * channels);
+    this.known.set(of);
+    if (exports.plck_know(block, knownAt, 0n, BigInt(of.length / channels), BigInt(distance))) return;
+    throw new RangeError("behind has samples that are NaN, infinite or above 1e6");
   }
 
   // Makes what would be played if the next packet were lost, so that its loss costs little: the samples
@@ -694,10 +721,24 @@ export class PlayoutBuffer {
       if (parts === at.none) return;
       const { inbox, missing } = this.views(0);
       const part = (k) => [Number(missing[2 * k]), Number(missing[2 * k + 1])];
-      if (parts === at.all) inbox.set(concealer.push(null));
-      else inbox.set(concealer.push(inbox, parts ? Array.from({ length: parts }, (_, k) => part(k)) : NO_PARTS));
+      const behind = this.behind();
+      if (parts === at.all) inbox.set(concealer.push(null, NO_PARTS, behind));
+      else inbox.set(concealer.push(inbox, Array.from({ length: parts }, (_, k) => part(k)), behind));
       exports.plck_receive_append(line);
     }
+  }
+
+  // What is known behind the block that is due, as push takes it.
+  behind() {
+    const { at, channels, concealer: { behindSamples }, exports, line } = this;
+    const rows = Number(exports.plck_receive_known(line, BigInt(behindSamples)));
+    const { bytes: { buffer }, words } = this.views(0);
+    const ring = line + Number(words[at.ring]);
+    const parts = new BigInt64Array(buffer, line + Number(words[at.parts]), 4 * rows);
+    return Array.from({ length: rows }, (_, k) => {
+      const [cell, samples, distance] = [1, 2, 3].map((column) => Number(parts[4 * k + column]));
+      return [distance, new Float32Array(buffer, ring + 4 * channels * cell, samples * channels)];
+    });
   }
 }
 

@@ -233,12 +233,7 @@ class BurstsAhead:
         return ready and self._answer is None
 
     def follow(self, concealed: bool) -> None:
-        """Count the packet that was pushed, and ask for the burst after it.
-
-        Parameters
-        ----------
-        concealed : bool, whether something of it was
-        """
+        """Count the packet that was pushed, concealed or not, and ask for the burst after it."""
         if concealed:
             self._count()
         if self._pace.pause_ms:

@@ -61,11 +61,8 @@ class PreparationCounters(Counters):
 class PreparationPace:
     """Steps down and up by how many preparations were ready in time.
 
-    Parameters
-    ----------
-    bounded : bool, whether there are steps and pauses at all
-    packet_ms : float, a packet's duration
-    top_ms : float, time for prediction at the first step below the top, before it is made less
+    There are steps and pauses only if it is ``bounded``. A packet lasts ``packet_ms``; prediction
+    has the time ``top_ms`` at the first step below the top, before it is made less.
     """
 
     def __init__(self, bounded: bool, packet_ms: float, top_ms: float) -> None:

@@ -55,12 +55,7 @@ class _Helper:
 
 
 class Crew:
-    """The caller's thread and others, which start with the first call.
-
-    Parameters
-    ----------
-    threads : int, the caller's among them
-    """
+    """The caller's thread and others, ``threads`` in all, which start with the first call."""
 
     def __init__(self, threads: int) -> None:
         self._others = threads - 1

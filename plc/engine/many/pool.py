@@ -30,14 +30,17 @@ from plc.engine.stream.config import OPEN, StreamConfig
 from plc.engine.stream.dependencies import Dependencies
 from plc.engine.stream.samples import (
     INT16,
+    Behind,
     Packet,
     Parts,
     Samples,
     are_sound,
     as_packets,
     check_arrived,
+    check_behind_many,
     check_missing_many,
     check_out,
+    take_behind,
     watch_scale,
 )
 from plc.engine.stream.stats import Stats, in_words
@@ -51,7 +54,7 @@ MAX_STREAMS = 65_536
 # Of the mean of the time of a preparation: the last of so many.
 _COST_MEMORY = 16
 
-_WHOLE: Mapping[int, Parts] = MappingProxyType({})
+_WHOLE: Mapping[int, Any] = MappingProxyType({})
 
 
 class ConcealerPool:
@@ -225,6 +228,7 @@ class ConcealerPool:
         out: Packet | None = None,
         *,
         missing: Mapping[int, Parts] = _WHOLE,
+        behind: Mapping[int, Behind] = _WHOLE,
         budget_ms: float = math.inf,
     ) -> Packet:
         """Take the next packet of streams of one format; return the packets to play.
@@ -242,6 +246,8 @@ class ConcealerPool:
         missing : mapping of int to sequence of (int, int)
             Parts that did not arrive, of packets that did, by their place in ``packets``: as
             :meth:`plc.Concealer.push` takes them.
+        behind : mapping of int to sequence of (int, samples)
+            What is known behind lost packets, by their place: as that takes it.
         budget_ms : float
             Time for this call. Bursts that begin in it, were not prepared, and have no time left
             have the cheapest prediction and no network: first those of streams that were spared
@@ -253,14 +259,16 @@ class ConcealerPool:
             If an id is none of a stream or is given twice, they are of several formats, or the time
             is below 0; no stream is advanced.
         PacketError
-            If an array has another shape or dtype, or ``missing`` is no such parts; no stream is
-            advanced.
+            If an array has another shape or dtype, or ``missing`` is no such parts, or
+            ``behind`` no such stretches; no stream is advanced.
         """
         _check_budget(budget_ms)
         end_s = self._clock() + budget_ms / 1000.0
         with self._inside as lost:
             self._begin(lost)
-            return self._push(self._shelves.find(ids), packets, arrived, out, missing, end_s)
+            return self._push(
+                self._shelves.find(ids), packets, arrived, out, (missing, behind), end_s
+            )
 
     def _push(
         self,
@@ -268,7 +276,7 @@ class ConcealerPool:
         packets: Packet | Samples,
         arrived: ArrayLike,
         out: Packet | None,
-        missing: Mapping[int, Parts],
+        told: tuple[Mapping[int, Parts], Mapping[int, Behind]],
         end_s: float,
     ) -> Packet:
         runs = list(self._shelves.runs(places))
@@ -290,7 +298,11 @@ class ConcealerPool:
             check_out(out, integer, shape)
             if np.may_share_memory(whole, out) and whole.ctypes.data != out.ctypes.data:
                 whole = whole.copy()  # it is out, moved: written before it is read
+        missing, behind = told
         check_missing_many(missing, places.size, one.config)
+        check_behind_many(behind, places.size, one.config)
+        for at, stretches in behind.items():
+            take_behind(self._shelves.block(int(places[at])), stretches, one.config)
         if one.search_words:
             there, missing = self._look_through(places, whole, there, missing)
         runs = shelves.parted(runs, there, missing)
@@ -366,9 +378,7 @@ class ConcealerPool:
     def concealed(self, ids: ArrayLike) -> NDArray[np.bool_]:
         """Return for each stream whether something of its last packet was made up.
 
-        Parameters
-        ----------
-        ids : int64, shape (streams,)
+        ``ids`` are int64, shape (streams,).
         """
         places = self._shelves.find(ids)
         made = np.zeros(places.size, bool)

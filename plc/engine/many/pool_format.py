@@ -96,11 +96,8 @@ class Costs:
 class Capacity(int):
     """Number of streams there is time for, if packets take as long as the cheapest measured ones.
 
-    Attributes
-    ----------
-    least : int
-        The same, if they take as long as the dearest: the further it is below, the busier is the
-        machine with other things, or the more the streams differ, and the less is known.
+    ``least`` is the same, if they take as long as the dearest: the further it is below, the busier
+    is the machine with other things, or the more the streams differ, and the less is known.
     """
 
     least: int
@@ -249,20 +246,14 @@ def checked(settings: PoolSettings) -> StreamConfig:
 
 
 def new_format(config: StreamConfig, depends: Dependencies) -> PoolFormat:
-    """Return a format of streams.
-
-    Parameters
-    ----------
-    config : StreamConfig, without a seed of their own
-    depends : Dependencies, of the pool
+    """Return a format of streams; ``config`` is without a seed of their own.
 
     Raises
     ------
     ConfigError
         If many streams have no such method.
     """
-    reach = int(at.reach_of(config.sample_rate, config.packet_samples, config.lookahead))
-    chosen = make_method(config, reach, depends.clock, many=True, depends=depends)
+    chosen = make_method(config, depends.clock, many=True, depends=depends)
     if chosen.step_networks is not None:
         networks = replace(chosen.step_networks, works_apart=True)
         prepares = 0 if config.lookahead or chosen.outside else BETWEEN

@@ -102,15 +102,9 @@ class _Places:
 class Shelves:
     """The streams of a pool, by place.
 
-    Attributes
-    ----------
-    at : _Places
-        What is known of each place. Who stands where is found from its ``ids`` alone, so that it is
-        whole at any moment.
-    by_number : list of Shelf or None
-        None: nobody stands on it.
-    finders : dict of int to DropoutFinder
-        Of the places whose streams are searched for dropouts.
+    ``at`` has what is known of each place: who stands where is found from its ``ids`` alone, so
+    that it is whole at any moment. In ``by_number`` None is a shelf on which nobody stands.
+    ``finders``, by place, are those of streams that are searched for dropouts.
     """
 
     def __init__(self) -> None:
@@ -157,13 +151,11 @@ class Shelves:
         return ids
 
     def _free(self, found: PoolFormat) -> Ids:
-        """Return the places on the shelves of a format where no stream stands."""
         own = [shelf is not None and shelf.format is found for shelf in self.by_number]
         places = np.repeat(np.array(own, bool), _ROWS)
         return np.flatnonzero(places & (self.at.ids[: places.size] < 0))
 
     def _add(self, found: PoolFormat) -> None:
-        """Put up a shelf, at the first number that is free."""
         # Not touched before a stream stands there: the memory of empty rows is not used.
         shelf = Shelf(found, np.zeros((_ROWS, found.words + found.search_words), np.int64))
         number = next((k for k, each in enumerate(self.by_number) if each is None), None)

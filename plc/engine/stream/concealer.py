@@ -44,6 +44,7 @@ from plc.engine.stream.packet_dropouts import DropoutFinder
 from plc.engine.stream.samples import (
     FLOAT32,
     INT16,
+    Behind,
     Bytes,
     Float32s,
     Int16s,
@@ -54,13 +55,13 @@ from plc.engine.stream.samples import (
     check_missing,
     check_out,
     mask_of,
+    take_behind,
     watch_scale,
 )
 from plc.engine.stream.stats import Description, Stats, in_words
 from plc.engine.stream.warm import warm_up
 from plc.errors import ConcurrentPushError, check_settings
 from plc_kernels.stream import layout
-from plc_kernels.stream.layout import SPENT_MS, TAKES, TIMED
 from plc_kernels.stream.networks import fill_part
 from plc_kernels.stream.start import CONCEALED as CONCEALED_TIME
 from plc_kernels.stream.start import GOOD as GOOD_TIME
@@ -185,12 +186,8 @@ class Concealer:
         for kernel in (_step, _fill_part):
             kernel.settle()
         config = self.config
-        n, channels = config.packet_samples, config.channels
-        reach = int(layout.reach_of(config.sample_rate, n, config.lookahead))
         counters = NetworkCounters()
-        self._method = method = make_method(
-            config, reach, clock, counters, depends=self.dependencies
-        )
+        self._method = method = make_method(config, clock, counters, depends=self.dependencies)
         self._memory = memory = StreamMemory(config, method)
         method.attach(memory.block, memory.model, memory.rungs)
         self.stats = Stats(memory, counters)
@@ -235,6 +232,11 @@ class Concealer:
     def delay(self) -> int:
         """Samples by which the output lags the input."""
         return self.config.lookahead * self.config.packet_samples
+
+    @property
+    def behind_samples(self) -> int:
+        """Samples behind a lost packet that :meth:`push` makes use of, where they are known."""
+        return int(self._words[layout.AHEAD]) * self.config.packet_samples
 
     @property
     def made_up(self) -> NDArray[np.bool_]:
@@ -383,31 +385,48 @@ class Concealer:
         """Limit the time for a lost packet, until the next call.
 
         For a thread that has fallen behind, as one that serves many streams does when several
-        lose a packet at once. Networks are left out meanwhile.
-
-        Parameters
-        ----------
-        limit_ms : float
-            Where it is less than the stream's own; ``inf``: that again.
+        lose a packet at once. Networks are left out meanwhile. ``limit_ms`` counts where it is
+        less than the stream's own; ``inf``: that again.
         """
         self._memory.numbers[layout.HURRY_MS] = limit_ms
 
     # None alone is in all, which mypy tells; what may be lost is as what arrives.
     @overload
-    def push(self, packet: None, out: None = ..., missing: Parts = ...) -> Packet: ...  # type: ignore[overload-overlap]
+    def push(  # type: ignore[overload-overlap]
+        self, packet: None, out: None = ..., missing: Parts = ..., behind: Behind = ...
+    ) -> Packet: ...
     @overload
     def push(  # type: ignore[overload-overlap]
-        self, packet: Float32s | None, out: Float32s | None = ..., missing: Parts = ...
+        self,
+        packet: Float32s | None,
+        out: Float32s | None = ...,
+        missing: Parts = ...,
+        behind: Behind = ...,
     ) -> Float32s: ...
     @overload
     def push(
-        self, packet: Int16s | Bytes | None, out: Int16s | None = ..., missing: Parts = ...
+        self,
+        packet: Int16s | Bytes | None,
+        out: Int16s | None = ...,
+        missing: Parts = ...,
+        behind: Behind = ...,
     ) -> Int16s: ...
     @overload
-    def push(self, packet: Pushed, out: Packet | None = ..., missing: Parts = ...) -> Packet: ...
+    def push(
+        self, packet: Pushed, out: Packet | None = ..., missing: Parts = ..., behind: Behind = ...
+    ) -> Packet: ...
 
-    def push(self, packet: Pushed, out: Packet | None = None, missing: Parts = _WHOLE) -> Packet:
+    def push(
+        self,
+        packet: Pushed,
+        out: Packet | None = None,
+        missing: Parts = _WHOLE,
+        behind: Behind = (),
+    ) -> Packet:
         """Take the next packet; return the packet to play.
+
+        If your jitter buffer holds the next packet, hand it over with the lost one: the hole is
+        filled from both sides, at no delay.
 
         Parameters
         ----------
@@ -423,6 +442,11 @@ class Concealer:
             Parts of the packet that did not arrive: the first sample of each, and the one after
             its last; in order, with something between them. What stands there is not looked at.
             Several of them share the time that the stream has for one.
+        behind : sequence of (int, float32 or int16 of shape (n, channels)), optional
+            What is known behind the packet already: with each lost one, and with the one before. Of
+            each stretch the samples between the packet's end and its first one, at most a second,
+            and its samples. About 60 ms of a hole are bridged, and 40 ms behind it made use of.
+            Push what is known here in its turn, too.
 
         Returns
         -------
@@ -433,18 +457,18 @@ class Concealer:
         Raises
         ------
         PacketError
-            If the packet or ``out`` has another shape or dtype, or ``missing`` is no such parts;
-            the stream is not advanced.
+            If the packet or ``out`` has another shape or dtype, or ``missing`` is no such parts,
+            or ``behind`` no such stretches; the stream is not advanced.
         """
         lost = self._inside.enter()
         try:
             if lost:
                 self._forget()
-            return self._push(packet, out, missing)
+            return self._push(packet, out, missing, behind)
         finally:
             self._inside.leave()
 
-    def _push(self, packet: Pushed, out: Packet | None, missing: Parts) -> Packet:
+    def _push(self, packet: Pushed, out: Packet | None, missing: Parts, behind: Behind) -> Packet:
         began = self._clock()
         arrived: Packet | None
         dtype = self._dtype
@@ -460,6 +484,8 @@ class Concealer:
         box = self._float_box if dtype is FLOAT32 else self._int16_box
         if out is not None:
             check_out(out, dtype is INT16, box.shape)
+        if behind:
+            take_behind(self._block, behind, self.config)
         self._dtype = dtype
         if arrived is not None:
             box[...] = arrived if arrived.ndim > 1 else arrived.reshape(box.shape)
@@ -485,8 +511,8 @@ class Concealer:
             out[...] = box
         elapsed_ms = 1e3 * (self._clock() - began)
         concealed = flags & CONCEALED != 0
-        self._reals[SPENT_MS] = elapsed_ms
-        self._words[TIMED] = CONCEALED_TIME if concealed else GOOD_TIME
+        self._reals[layout.SPENT_MS] = elapsed_ms
+        self._words[layout.TIMED] = CONCEALED_TIME if concealed else GOOD_TIME
         if concealed and elapsed_ms > self._limit_ms:
             self.stats.deadline_misses += 1
         method = self._method
@@ -505,7 +531,7 @@ class Concealer:
         block, memory = self._words, self._memory
         if missing:
             memory.missing[: 2 * len(missing)] = [at for part in missing for at in part]
-        block[TAKES] = arrived
+        block[layout.TAKES] = arrived
         was_interrupted = self._midway
         if was_interrupted and block[layout.WAITS]:  # a call was ended before its burst was fitted
             block[layout.IN_BURST] = 0

@@ -27,10 +27,8 @@ class WorkingMemory(threading.local):
     def lend(self, block: NDArray[np.int64]) -> int:
         """Let a stream work here; return the place that its working memory had before.
 
-        Parameters
-        ----------
-        block : int64, shape (words,)
-            Of a stream whose networks work apart, or its second set.
+        ``block``, int64, shape (words,), is of a stream whose networks work apart, or its second
+        set.
         """
         if self._numbers.size < block[extend_network.WORK_APART]:
             self._numbers = np.empty(block[extend_network.WORK_APART], np.float32)

@@ -178,7 +178,6 @@ class StreamConfig:
         )
 
     def _check_equal(self, given_ms: float) -> None:
-        """Check that a packet's length in ms is that in samples."""
         number = isinstance(given_ms, numbers.Real)
         if not number or not abs(given_ms * self.sample_rate / 1000 - self.packet_samples) <= 0.5:
             raise ConfigError(
@@ -220,13 +219,9 @@ def check_content(content: object) -> None:
 
 
 def samples_of_packet(packet_ms: float | str, sample_rate: int) -> int:
-    """Return the samples of a packet, at least 1.
+    """Return the samples of a packet, at least 1, at a sample rate in Hz.
 
-    Parameters
-    ----------
-    packet_ms : float or str
-        0.1 to 120 ms, or samples with their unit: ``"352smp"``.
-    sample_rate : int, in Hz
+    ``packet_ms`` is 0.1 to 120 ms, or samples with their unit: ``"352smp"``.
 
     Raises
     ------

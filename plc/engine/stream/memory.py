@@ -124,7 +124,6 @@ def header_of(config: StreamConfig) -> NDArray[np.int64]:
 def _write_ladders(
     ladders: Ladders, header: NDArray[np.int64], numbers: NDArray[np.float64]
 ) -> None:
-    """Write both ladders into a header."""
     names = ladders.names
     header[layout.STEADY_STEPS] = len(ladders.steady)
     header[layout.UNSTEADY_STEPS] = len(ladders.unsteady)

@@ -19,6 +19,7 @@ from plc.engine.stream.network_choice import step_networks
 from plc.errors import ConfigError, unknown
 from plc_kernels.signal.predict import LEAST_PAST_SAMPLES
 from plc_kernels.signal.rungs import HEADROOM, MAX_ORDER, MAX_PAST_SAMPLES
+from plc_kernels.stream.layout import reach_of
 from plc_kernels.stream.preparation import SHARING
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ _REFIT_MS = 50.0
 
 def make_method(
     config: StreamConfig,
-    reach: int,
     clock: Callable[[], float] = time.perf_counter,
     counters: NetworkCounters | None = None,
     many: bool = False,
@@ -78,8 +78,6 @@ def make_method(
     Parameters
     ----------
     config : StreamConfig, of the stream
-    reach : int
-        The longest bridge that will be asked for, and the most samples known beyond it.
     clock : callable
         Returns seconds; the network's deadline is measured with it.
     counters : NetworkCounters or None, where the network's runs are counted
@@ -96,6 +94,8 @@ def make_method(
     """
     stream = (config.sample_rate, config.channels, config.packet_samples)
     method = config.method
+    longest = int(reach_of(config.sample_rate, config.packet_samples))
+    reach = min(config.lookahead * config.packet_samples, longest)
 
     def context() -> StreamContext:
         counted = counters or NetworkCounters()
@@ -116,7 +116,7 @@ def make_method(
                 chosen = {"speech, bridged": (manifest.name, 0.0)}  # the packet waits for none
                 networks = StepNetworks(None, chosen, {}, outside=outside)
                 return StepPrediction(ladders, networks, limit_ms=config.time_limit_ms)
-        return _in_the_step(config, models, bridges if reach else {}, reach, context)
+        return _in_the_step(config, models, bridges, reach, context)
     if method == "server":
         return _server(config, None if config.provider == "auto" else context)
     rung = rung_of(method, config.sample_rate)
@@ -170,7 +170,6 @@ def _server(config: StreamConfig, outside: Callable[[], StreamContext] | None) -
 def _speech(
     config: StreamConfig, outside: Callable[[], StreamContext] | None
 ) -> StepNetworks | None:
-    """Return the network for speech; None: there is none."""
     manifest = stream_models("auto", config.sample_rate)[0].get("speech")
     if manifest is None or manifest.content != "speech":  # music's hears all that is played
         return None
@@ -190,12 +189,7 @@ def bursts_ahead(
 ) -> BurstsAhead | None:
     """Return the preparation of a stream's bursts; None if its method has none.
 
-    Parameters
-    ----------
-    config, memory, method
-        Of the stream.
-    counters : PreparationCounters, where prepared concealments are counted
-    depends : Dependencies, what prepares
+    Prepared concealments are counted in ``counters``.
     """
     if not method.prepares:
         return None

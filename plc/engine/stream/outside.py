@@ -247,9 +247,7 @@ class OutsideNetworks:
     def fill(self, flags: int) -> None:
         """Do as :func:`~plc_kernels.stream.networks.fill_part`, and run the networks it asks for.
 
-        Parameters
-        ----------
-        flags : int, what the step answered
+        ``flags`` are what the step answered.
         """
         block, model = self._own[0][0], self._model
         limit_ms = min(self._limit_ms, float(self._numbers[layout.BURST_MS]))
@@ -273,7 +271,6 @@ class OutsideNetworks:
             self.encoder.fill(flags, deadline_s)
 
     def _count_off(self, block: NDArray[np.int64], bridged: bool) -> None:
-        """Count a burst or bridge whose network is switched off."""
         nets = [layout.BRIDGE_NET] if bridged else [layout.SPEECH_NET, layout.MUSIC_NET]
         if not block[layout.SPEECH]:
             nets = nets[1:]
@@ -346,11 +343,8 @@ class OutsideNetworks:
     def answer(self, asking: Sequence[Asking], deadline_s: float) -> bool:
         """Run the networks ASKED; return whether any ran. Streams go on by :func:`fill_part`.
 
-        Parameters
-        ----------
-        asking : sequence of Asking, of streams that WAIT
-        deadline_s : float
-            By the context's clock. What is not there then has GIVEN 0.
+        ``asking`` are of streams that WAIT. What is not there at ``deadline_s``, by the context's
+        clock, has GIVEN 0.
         """
         by_net: dict[int, list[Asking]] = {}
         for each in asking:

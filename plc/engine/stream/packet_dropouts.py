@@ -26,11 +26,7 @@ from plc_kernels.stream.dropout_search import (
 class DropoutFinder:
     """Dropouts of one stream, packet by packet.
 
-    Parameters
-    ----------
-    config : StreamConfig, of the stream
-    memory : int64, shape (:meth:`words`,), or None
-        Where it is to be; None: in memory of its own.
+    ``memory`` is int64, shape (:meth:`words`,), where it is to be; None: in memory of its own.
     """
 
     def __init__(self, config: StreamConfig, memory: NDArray[np.int64] | None = None) -> None:
@@ -55,12 +51,8 @@ class DropoutFinder:
     ) -> tuple[bool, Parts]:
         """Return whether any of a packet is there, and its missing parts.
 
-        Parameters
-        ----------
-        packet : float32 or int16, shape (packet_samples, channels), C-contiguous, the stream's next
-        received : bool, whether it arrived
-        missing : sequence of (int, int), parts of it that did not
-        stats : Stats, where dropouts are counted
+        ``packet``, the stream's next, is float32 or int16, shape (packet_samples, channels),
+        C-contiguous; the parts ``missing`` of it did not arrive. ``stats`` count the dropouts.
         """
         if not received or missing:
             self.skip()
@@ -73,12 +65,9 @@ class DropoutFinder:
     def look_at(self, packet: Packet) -> Parts:
         """Return the parts of a packet that are dropouts, in order.
 
-        The begin of one that is not in all channels says of which it is
+        ``packet``, as it arrived, is float32 or int16, shape (packet_samples, channels),
+        C-contiguous. The begin of a dropout that is not in all channels says of which it is
         (:data:`~plc_kernels.signal.packet.CHANNELS_AT`).
-
-        Parameters
-        ----------
-        packet : float32 or int16, shape (packet_samples, channels), C-contiguous, as it arrived
         """
         count = search(self.memory, packet.ctypes.data, packet.dtype == INT16)
         if not count:

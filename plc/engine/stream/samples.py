@@ -13,6 +13,7 @@ from plc.engine.stream.config import FILE_MAX_CHANNELS, MAX_CHANNELS, StreamConf
 from plc.errors import PacketError
 from plc.notice import tell
 from plc_kernels.signal.packet import LARGEST
+from plc_kernels.stream.fill_limit import know
 
 Float32s = NDArray[np.float32]
 Int16s = NDArray[np.int16]
@@ -43,6 +44,8 @@ class Samples(Protocol):
 
 
 Pushed = Packet | Samples | Bytes | None
+Behind = Sequence[tuple[int, Packet | Samples]]
+"""What is known behind a lost packet: samples of distance from its end, and the samples."""
 
 
 def of_bytes(data: Bytes, channels: int, name: str) -> NDArray[Any]:
@@ -60,11 +63,8 @@ def of_bytes(data: Bytes, channels: int, name: str) -> NDArray[Any]:
 def as_packet(packet: Packet | Samples | Bytes, config: StreamConfig) -> Packet:
     """Return a packet as an array of numpy; raise :class:`PacketError` unless it is of the stream.
 
-    Parameters
-    ----------
-    packet : float32 or int16, shape (packet_samples, channels), or (packet_samples,) for one
-        Of numpy, or what has its array protocol or that of DLPack; or as :func:`of_bytes` takes it.
-    config : StreamConfig, of the stream
+    ``packet`` is float32 or int16, shape (packet_samples, channels), or (packet_samples,) for one;
+    of numpy, or what has its array protocol or that of DLPack; or as :func:`of_bytes` takes it.
     """
     n, channels = config.packet_samples, config.channels
     if isinstance(packet, Bytes):
@@ -102,12 +102,8 @@ def mask_of(parts: Parts, samples: int) -> NDArray[np.bool_]:
 def as_signal(signal: Packet | Samples, *, is_pushed: bool = False) -> Packet:
     """Return a whole signal as a numpy array; raise :class:`PacketError` for others.
 
-    Parameters
-    ----------
-    signal : float32 or int16, shape (n,) or (n, channels)
-        Of numpy, or what has its array protocol or that of DLPack.
-    is_pushed : bool
-        Whether a stream gets it, which tells its scale.
+    ``signal`` is float32 or int16, shape (n,) or (n, channels), of numpy, or what has its array
+    protocol or that of DLPack. ``is_pushed``: a stream gets it, which tells its scale.
     """
     array = as_array(signal, "signal")
     known = array.dtype in (FLOAT32, INT16)
@@ -204,11 +200,8 @@ def _mended(name: str, dtype: np.dtype[Any]) -> str:
 def as_packets(packets: Packet | Samples, shape: tuple[int, int, int]) -> Packet:
     """Return packets of many streams as an array; raise :class:`PacketError` if they are none.
 
-    Parameters
-    ----------
-    packets : float32 or int16, shape (streams, packet_samples, channels)
-        Of numpy, or what has its array protocol or that of DLPack.
-    shape : (int, int, int), what it must be
+    ``packets`` are float32 or int16, of ``shape`` (streams, packet_samples, channels); of numpy, or
+    what has its array protocol or that of DLPack.
     """
     array = as_array(packets, "packets")
     known = array.dtype in (FLOAT32, INT16)
@@ -266,14 +259,57 @@ def check_missing(missing: Parts, config: StreamConfig) -> None:
 
 def check_missing_many(missing: Mapping[int, Parts], streams: int, config: StreamConfig) -> None:
     """Raise a :class:`PacketError` unless these are parts of packets, by their places."""
-    if not isinstance(missing, Mapping):
+    for at in _places_of(missing, streams, "missing"):
+        check_missing(missing[at], config)
+
+
+def _places_of(given: Mapping[int, Any], streams: int, name: str) -> list[int]:
+    """Return the places of packets that something is said of; raise :class:`PacketError`."""
+    if not isinstance(given, Mapping):
         raise PacketError(
-            f"missing is {type(missing).__name__}; give parts by place, such as {{3: [(0, 120)]}}"
+            f"{name} is {type(given).__name__}; give parts by place, such as {{3: [(0, 120)]}}"
         )
-    for at, parts in missing.items():
+    for at in given:
         if not (isinstance(at, Integral) and 0 <= at < streams):
-            raise PacketError(f"missing has parts of packet {at!r}; there are {streams}")
-        check_missing(parts, config)
+            raise PacketError(f"{name} has parts of packet {at!r}; there are {streams}")
+    return [int(at) for at in given]
+
+
+def as_behind(behind: Behind, config: StreamConfig) -> list[tuple[int, Packet]]:
+    """Return the known stretches behind a lost packet; raise :class:`PacketError` for others.
+
+    Each distance is 0 to a second's samples, and the samples float32 or int16, shape (n, channels),
+    or (n,) for one channel.
+    """
+    found: list[tuple[int, Packet]] = []
+    try:
+        for distance, samples in behind:
+            array = as_signal(samples, is_pushed=True)
+            rows: Any = np.ascontiguousarray(array if array.ndim > 1 else array[:, np.newaxis])
+            sound = rows.dtype == INT16 or np.abs(rows).max() < LARGEST
+            if not (rows.shape[1] == config.channels and sound):
+                raise ValueError(f"{rows.shape} samples{'' if sound else ', not all finite'}")
+            if not 0 <= index(distance) <= config.sample_rate:
+                raise ValueError(f"a distance of {distance}")
+            found.append((index(distance), rows))
+    except (TypeError, ValueError) as error:
+        raise PacketError(
+            f"behind has {error}; give (distance, samples) each: 0 to {config.sample_rate} samples "
+            f"from the packet's end on, and finite samples of shape (n, {config.channels})"
+        ) from None
+    return found
+
+
+def take_behind(block: NDArray[np.int64], behind: Behind, config: StreamConfig) -> None:
+    """Let a stream, given as its block, take in the stretches behind its next packet."""
+    for distance, rows in as_behind(behind, config):
+        know(block, rows.ctypes.data, rows.dtype == INT16, len(rows), distance)
+
+
+def check_behind_many(behind: Mapping[int, Behind], streams: int, config: StreamConfig) -> None:
+    """Raise a :class:`PacketError` unless this is known behind packets, by their places."""
+    for at in _places_of(behind, streams, "behind"):
+        as_behind(behind[at], config)
 
 
 def check_out(out: Packet, integer: bool, shape: tuple[int, ...]) -> None:

@@ -165,13 +165,8 @@ def of_its_settings() -> Iterator[None]:
 def fill(blocks: Sequence[NDArray[np.int64]], head: Head, body: bytes, layout: str) -> None:
     """Restore a snapshot's state in a new stream.
 
-    Parameters
-    ----------
-    blocks : sequence of int64, shape (words,)
-        Of the stream, written one after another.
-    head, body
-        Of the snapshot.
-    layout : str, :func:`layout_of` of its format here
+    ``blocks``, each int64, shape (words,), are the stream's, written one after another; ``layout``
+    is the :func:`layout_of` of its format here.
 
     Raises
     ------

@@ -30,9 +30,7 @@ _BINNING = {"first_ms": FIRST_MS, "buckets_per_decade": BINS_PER_DECADE}
 class TimeHistogram:
     """Durations in logarithmic bins: percentiles of any number of them in 8 KB.
 
-    Parameters
-    ----------
-    times_ms : iterable of float, durations to begin with
+    It begins with the durations ``times_ms``.
     """
 
     __slots__ = ("_bins", "_most")
@@ -47,10 +45,8 @@ class TimeHistogram:
     def over(cls, bins: NDArray[np.int64], most: NDArray[np.float64]) -> Self:
         """Return the histogram that a kernel counts.
 
-        Parameters
-        ----------
-        bins : int64, shape (TIME_BINS,)
-        most : float64, shape (1,), the longest duration in ms
+        ``bins`` are int64, shape (TIME_BINS,); ``most`` is float64, shape (1,), the longest
+        duration in ms.
         """
         histogram = cls.__new__(cls)
         histogram._bins = bins

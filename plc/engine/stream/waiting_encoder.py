@@ -172,12 +172,9 @@ class StreamEncoder:
     ) -> bool:
         """Write the samples of the gap; return True, or raise ModelError.
 
-        Parameters
-        ----------
-        spectra : float32, shape (channels, 2 * side)
-            Samples, in place of spectra: the gap begins at the side of :func:`spans_at`.
-        lost : float32, shape (1, 2 * side), 1 where nothing is known
-        out : float32, shape (channels, horizon), written, from its beginning on
+        ``spectra``, float32, shape (channels, 2 * side), are samples in place of spectra: the gap
+        begins at the side of :func:`spans_at`. ``lost``, float32, shape (1, 2 * side), is 1 where
+        nothing is known. ``out`` is float32, shape (channels, horizon), written from its beginning.
         """
         self._fill(spectra, lost, out, self._grant.effort)
         return True
@@ -314,10 +311,7 @@ class WaitingEncoder:
     def fill(self, flags: int, deadline_s: float) -> None:
         """Replace a bridge that the step has filled by the network's, if that is there.
 
-        Parameters
-        ----------
-        flags : int, what the step answered
-        deadline_s : float, by which the answer is to be there
+        ``flags`` are what the step answered; by ``deadline_s`` the answer is to be there.
         """
         block = self._block
         if flags & (BEGAN | WANTS_FILL | WANTS_BRIDGE):
@@ -328,7 +322,6 @@ class WaitingEncoder:
             block[layout.RUNG] = block[layout.NETWORK_RUNG] + PLACE
 
     def _replace(self, gap: int, deadline_s: float) -> None:
-        """Replace the bridge of a gap that begins now."""
         if self._ticket == NO_TICKET or self._asked != (self._block[layout.PLAYED_AT], gap):
             return
         outcome = self.worker.collect(self._ticket, deadline_s, self._made)
@@ -355,13 +348,11 @@ class WaitingEncoder:
     def _look(self) -> bool:
         """Copy the stream's samples; return whether a gap may have its context."""
         n, slots = self._packet, self._slots
-        playing = int(self._block[layout.SLOT])
-        gaps = (np.flatnonzero(self._states != WHOLE) - playing - 1) % slots
-        # The last of this order is the packet that was played.
-        if gaps.size == 0 or (slots - 1 - int(gaps.min())) * n < self.side:
+        held_back = (int(self._block[layout.SLOT]) + 1 + np.arange(slots - 1)) % len(self._states)
+        gaps = np.flatnonzero(self._states[held_back] != WHOLE)
+        if gaps.size == 0 or (slots - 1 - int(gaps[0])) * n < self.side:
             return False
-        for k in range(slots - 1):
-            slot = (playing + 1 + k) % slots
+        for k, slot in enumerate(held_back):
             held = slice(k * n, (k + 1) * n)
             self._held[:, held] = self._queue[slot]
             state = self._states[slot]
@@ -435,7 +426,6 @@ def _check_stream(
 
 
 def _run_length(missing: NDArray[np.bool_], begin: int) -> int:
-    """Return how many samples are missing in a row."""
     there = ~missing[begin:]
     return int(there.argmax()) if there.any() else there.size
 

@@ -28,7 +28,15 @@ from plc_kernels.build.compile import refused
 from plc_kernels.build.library import FUNCTIONS
 from plc_kernels.build.own_folder import own_folder
 from plc_kernels.signal import ar, level, packet
-from plc_kernels.stream import dropout_search, layout, networks, preparation, start, step
+from plc_kernels.stream import (
+    dropout_search,
+    fill_limit,
+    layout,
+    networks,
+    preparation,
+    start,
+    step,
+)
 
 _NETWORKS: tuple[tuple[Any, str], ...] = (
     (networks.choose_networks, "nnw"),
@@ -55,6 +63,7 @@ AUDIO_PATH: tuple[Any, ...] = (
     dropout_search.search,
     dropout_search.search_nothing,
     layout.lay_out,
+    fill_limit.know,
     layout.reach_of,
     level.largest,
     step.step_many,
@@ -109,7 +118,8 @@ def _run_step() -> None:
     memory = StreamMemory(config, StepPrediction(Ladders(8000, 1, 64, rungs=(rung, rung))))
     block, inbox, missing = memory.block, memory.inbox, memory.missing
     step.step_many(block[None], step.PUSH, inbox, 0, False, missing, 0, inbox, 0, 1)
-    layout.reach_of(8000, 64, 0)
+    layout.reach_of(8000, 64)
+    fill_limit.know(block, inbox, False, 0, 0)
     start.note_time(block)
     start.forget_stream(block)
     denormals.restore_denormals(denormals.flush_denormals())

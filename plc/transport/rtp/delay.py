@@ -86,11 +86,7 @@ class DelayConfig:
 class Receiver:
     """The memory of a receiver, with views of the arrays that callers use.
 
-    Parameters
-    ----------
-    delay : DelayConfig, how long units wait
-    settings : mapping of int to int
-        Other words of :mod:`plc_kernels.receive.layout`, by their numbers.
+    ``settings`` are other words of :mod:`plc_kernels.receive.layout` than the delay's, by number.
 
     Attributes
     ----------
@@ -181,6 +177,7 @@ def _run_receiver() -> None:
     entry.pass_over(line, 1)
     entry.play(line, 1.0)
     entry.pull(line, 1.0)
+    entry.known_behind(line, 160)
     for ask in (entry.append, entry.waiting, entry.ready, entry.hurry, entry.clear):
         ask(line)
     entry.stands_alone(line, 0, 1)

@@ -11,6 +11,7 @@ No clock is read: the time comes with each call. Memory is bounded: ``PACKETS_MA
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -129,13 +130,9 @@ class BlockPart(NamedTuple):
 class JitterBuffer:
     """Packets of one stream in, blocks out.
 
-    Attributes
-    ----------
-    parts : list of BlockPart
-        Received parts of the block pulled last, in order: all of it if that was PLAY, some of it if
-        it was PART, else nothing.
-    receiver : Receiver
-        The memory of the timeline and of the line: whoever plays writes a block into its ``inbox``.
+    ``parts`` are the received parts of the block pulled last, in order: all of it if that was PLAY,
+    some of it if it was PART, else nothing. ``receiver`` is the memory of the timeline and of the
+    line: whoever plays writes a block into its ``inbox``.
     """
 
     def __init__(self, config: JitterConfig) -> None:
@@ -284,12 +281,9 @@ class JitterBuffer:
     ) -> Verdict:
         """Add a packet's copy of an earlier, missing one.
 
-        Parameters
-        ----------
-        packet : RtpPacket, the packet that carries the copy, already accepted
-        offset : int, samples by which the earlier one's timestamp lies before its own
-        payload_type, payload, samples
-            Of the earlier one; or the later one's own payload, which repeats it.
+        ``packet``, already accepted, carries the copy; the earlier one's timestamp lies ``offset``
+        samples before its own. ``payload_type``, ``payload`` and ``samples`` are of the earlier
+        one; or the later one's own payload, which repeats it.
         """
         if packet.ssrc != self.ssrc or not 0 < samples <= self._most:
             return Verdict.EMPTY
@@ -311,12 +305,21 @@ class JitterBuffer:
             receiver.append()
             return Turn.WAIT
         turn = _TURNS[entry.pull(self._line, now_s)]
-        count = self._line.item(layout.PARTS_COUNT)
-        for handle, begin, samples, at in receiver.parts[:count].tolist():
+        self.parts.extend(self._collected(self._line.item(layout.PARTS_COUNT)))
+        return turn
+
+    def behind(self, samples: int) -> Iterator[BlockPart]:
+        """Yield the parts of so many samples behind the block pulled last, in order.
+
+        A part's ``at`` is counted from the block's end.
+        """
+        return self._collected(entry.known_behind(self._line, samples))
+
+    def _collected(self, count: int) -> Iterator[BlockPart]:
+        for handle, begin, samples, at in self.receiver.parts[:count].tolist():
             packet = self._packets[handle]
             assert packet is not None
-            self.parts.append(BlockPart(packet, begin, samples, at))
-        return turn
+            yield BlockPart(packet, begin, samples, at)
 
     def _waits_for_path(self, now_s: float) -> bool:
         if self._waits_since_s is None and self.receiver.units:

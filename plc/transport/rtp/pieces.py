@@ -154,8 +154,9 @@ class PlayoutBuffer:
         given_s = delay_ms / 1000.0, max_delay_ms / 1000.0, float(most_ahead_s)
         shape = self._rate, self._channels, config.packet_samples, config.lookahead
         self._line = _opened(*shape, *given_s)
-        self._inbox = layout.TABLE.view(self._line, layout.INBOX)
-        self._missing = layout.TABLE.view(self._line, layout.MISSING)
+        words = layout.INBOX, layout.MISSING, layout.PARTS, layout.RING
+        arrays = (layout.TABLE.view(self._line, word) for word in words)
+        self._inbox, self._missing, self._parts, self._ring = arrays
         self._half = b""
         """Bytes that are less than a sample of each channel."""
         self._inside = OneThread("PlayoutBuffer")
@@ -291,12 +292,9 @@ class PlayoutBuffer:
     def take(self, samples: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the next samples to play, and which of them were made up.
 
-        Returns
-        -------
-        float32, shape (samples, channels)
-            Silence until the first piece has waited its time.
-        bool, shape (samples,)
-            True where nothing had arrived. A stream with lookahead is later by that.
+        Samples are float32, shape (samples, channels): silence until the first piece has waited its
+        time. The others are bool, shape (samples,), True where nothing had arrived; a stream with
+        lookahead is later by that.
         """
         count = _counted(samples)
         played = np.zeros((count, self._channels), np.float32)
@@ -329,15 +327,22 @@ class PlayoutBuffer:
             entry.forget(self._line)
 
     def _play(self) -> None:
-        """Conceal and play the next block."""
         while (parts := pieces.due(self._line)) != layout.NONE:
+            behind = self._behind()
             if parts == layout.ALL:
-                self.concealer.push(None, self._inbox)
+                self.concealer.push(None, self._inbox, behind=behind)
             else:
                 missing = self._missing[:parts].tolist()
-                self.concealer.push(self._inbox, self._inbox, tuple(map(tuple, missing)))
+                self.concealer.push(self._inbox, self._inbox, tuple(map(tuple, missing)), behind)
             pieces.append(self._line)
             self._tell_silence()
+
+    def _behind(self) -> list[tuple[int, NDArray[np.float32]]]:
+        rows = pieces.known_behind(self._line, self.concealer.behind_samples)
+        return [
+            (distance, self._ring[cell : cell + samples])
+            for _, cell, samples, distance in self._parts[:rows].tolist()
+        ]
 
     def _tell_silence(self) -> None:
         """Say once a stretch that sound waits, and none is heard."""
@@ -375,7 +380,6 @@ class PlayoutBuffer:
 
 
 def _counted(samples: int) -> int:
-    """Return a number of samples to take."""
     try:
         count = index(samples)
     except TypeError:
@@ -386,7 +390,6 @@ def _counted(samples: int) -> int:
 
 
 def _opened(*settings: Any) -> NDArray[np.int64]:
-    """Return a receiver's memory, with settings as the kernel takes them."""
     header = np.zeros(layout.HEADER, np.int64)
     line = np.zeros(pieces.settle(header, *settings) // 8, np.int64)
     line[: layout.HEADER] = header
@@ -399,6 +402,7 @@ def _run_pieces() -> None:
     some = np.zeros(160, np.float32)
     pieces.put(line, some.ctypes.data, layout.FLOAT32, 160, 0, True)
     pieces.due(line)
+    pieces.known_behind(line, 160)
     pieces.append(line)
     pieces.give(line, some.ctypes.data, layout.FLOAT32, 0, 160)
     entry.waiting(line)

@@ -48,6 +48,8 @@ from plc.transport.rtp.mismatch import Inspection
 from plc.transport.rtp.outcomes import JitterStats, Verdict
 from plc.transport.rtp.packets import Malformed, RtpPacket, parse_red, parse_rtp
 from plc_kernels.receive import entry, layout
+from plc_kernels.signal.packet import LARGEST
+from plc_kernels.stream.layout import KNOWN_MS
 
 # What arrived between two holes is played if it is this long: the shortest packets in common use.
 _LEAST_MS = 1.0
@@ -241,6 +243,7 @@ class _Decoded:
         self._arrivals, self._buffer, self._stats = arrivals, arrivals.buffer, stats
         self._block = self._buffer.block
         self._least = round(sample_rate * _LEAST_MS / 1000.0)
+        self._enough = round(sample_rate * KNOWN_MS / 1000.0)
         self._last_sequence: int | None = None
         self._refresh: PlacedPacket | None = None
         self.noise = _PauseNoise(self._block / sample_rate)
@@ -266,6 +269,20 @@ class _Decoded:
         self._note_hole(stop, self._block)
         if not self.follows:
             self._conceal_edge()
+
+    def behind(self, samples: int) -> list[tuple[int, NDArray[np.float32]]]:
+        """Return the packets behind the block, decoded, in order, as many as a bridge needs."""
+        found: list[tuple[int, NDArray[np.float32]]] = []
+        stop = row = 0
+        for placed, begin, count, at in self._buffer.behind(samples):
+            decoded = self._samples_of(placed)
+            if decoded is None or not np.abs(decoded).max() < LARGEST:
+                break
+            found.append((at, decoded[begin : begin + count]))
+            stop, row = at + count, count + (row if at == stop else 0)
+            if row >= self._enough:
+                break
+        return found
 
     def _conceal_edge(self) -> None:
         """Conceal the first samples of the block, which do not follow those before."""
@@ -438,10 +455,8 @@ class Playout:
     def tick(self, now_s: float, limit_ms: float = math.inf) -> NDArray[np.float32]:
         """Return the next block: float32, shape (channels, block), good until the next tick.
 
-        Parameters
-        ----------
-        now_s : float, when it is due; ticks are one block apart by that clock
-        limit_ms : float, as :meth:`~plc.engine.stream.concealer.Concealer.hurry` takes it
+        ``now_s`` is when it is due; ticks are one block apart by that clock. ``limit_ms`` is as
+        :meth:`~plc.engine.stream.concealer.Concealer.hurry` takes it.
         """
         receiver = self._receiver
         self.stats.ticks += 1
@@ -467,7 +482,6 @@ class Playout:
         counts.silent_concealed_samples += samples
 
     def _pull(self, now_s: float) -> None:
-        """Append the next block to the line."""
         receiver, decoded = self._receiver, self._decoded
         lost_before = receiver.made_up_samples + self.stats.undecodable_packets
         if self.buffer.pull(now_s) is Turn.WAIT:
@@ -483,12 +497,13 @@ class Playout:
             plain = self._plain_block(inbox)
         elif self._plain:
             self._plain.clear()
+        behind = decoded.behind(self._concealer.behind_samples)
         if missing == [(0, self.block)]:
-            self._concealer.push(None, inbox)
+            self._concealer.push(None, inbox, behind=behind)
             decoded.noise.note(inbox)
         else:
             decoded.noise.end()
-            self._concealer.push(inbox, inbox, tuple(missing))
+            self._concealer.push(inbox, inbox, tuple(missing), behind)
         self._note_end(*(missing[-1] if missing else (self.block, 0)))
         if plain is not None:
             inbox[:] = plain

@@ -1,6 +1,8 @@
 """libplc built, misused, and compared with the engine in Python, bit for bit."""
 
+import ctypes
 import json
+import math
 import os
 import re
 import shlex
@@ -24,6 +26,7 @@ from plc.embed import cli, library
 from plc.embed.library import Library, build_library, write_sources
 from plc.embed.models import write_models
 from plc.embed.packaging import PLUGIN, SHARED, SONAME, header
+from plc.engine.loss import GilbertElliott
 from plc.errors import ConfigError
 from plc_kernels.build.targets import TARGETS, X86_64, machine, targets_of
 from plc_kernels.emit.objects import environment_of
@@ -577,6 +580,49 @@ def test_the_manuals_program_calls_the_library_without_its_header(built: Library
     assert (found["came"], found["lost"]) == (0, 1)
     assert found["packet"][0] == pytest.approx(0.1)
     assert 0.05 < np.abs(found["out"]).max() < 0.2
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_is_known_behind_is_made_use_of_as_in_python(built: Library, channels: int) -> None:
+    page = (ROOT / "docs" / "embedding.md").read_text()
+    program = page.partition("```python\n")[2].partition("```")[0]
+    found: dict[str, Any] = {}
+    exec(program.replace("build/libplc.so", str(built.library)), found)
+    library, options, stream = found["library"], found["Options"](), ctypes.c_void_p()
+    library.plc_options_init_sized(ctypes.byref(options), ctypes.c_size_t(ctypes.sizeof(options)))
+    options.sample_rate, options.channels, options.packet_samples = 16_000, channels, 160
+    assert library.plc_open(ctypes.byref(stream), ctypes.byref(options)) == 0
+    python = plc.Concealer(16_000, channels, 160, model="ar", budget_ms=math.inf)
+    signal = np.stack([tones(c, 16_000, 64_000) for c in range(channels)], 1)
+    packets = signal.reshape(-1, 160, channels)
+    trace = GilbertElliott(0.2, 2.0).trace(400, 1)
+    out = np.zeros((160, channels), np.float32)
+
+    def know(samples: NDArray[np.float32], distance: int) -> int:
+        code: int = library.plc_know(
+            stream,
+            ctypes.c_void_p(samples.ctypes.data),
+            ctypes.c_size_t(len(samples)),
+            ctypes.c_int64(distance),
+        )
+        return code
+
+    for k in range(396):
+        behind = []
+        if trace[k]:
+            behind = [(160 * (j - k - 1), packets[j]) for j in range(k + 1, k + 5) if not trace[j]]
+        for distance, samples in behind:
+            assert know(samples, distance) == 0
+        packet = None if trace[k] else ctypes.c_void_p(packets[k].ctypes.data)
+        assert library.plc_push(stream, packet, ctypes.c_void_p(out.ctypes.data)) >= 0
+        expected = python.push(None if trace[k] else packets[k], behind=behind)
+        np.testing.assert_allclose(out, expected, atol=TOLERANCE)
+    assert python.stats.bridged_samples > 0.5 * python.stats.concealed_samples
+    # What is not sound, and a distance that is none, change nothing.
+    assert know(np.full((160, channels), np.nan, np.float32), 0) < 0
+    assert know(packets[0], -1) < 0
+    assert know(packets[0], 16_001) < 0
+    library.plc_close(stream)
 
 
 def test_the_header_agrees_with_the_engine(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ DATA = Path(web.__file__).parents[1] / "data"
 NODE = shutil.which("node")
 CHECKS = (
     *("losses", "lanes", "switching", "worklet", "spectrum", "figures", "rungs", "refusals"),
-    *("models", "damage", "fetching", "node", "playout", "prepare", "affords", "reset", "stream"),
-    "recorder",
+    *("behind", "models", "damage", "fetching", "node", "playout", "prepare", "affords", "reset"),
+    *("stream", "recorder"),
 )
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed (Debian: nodejs)")
 

@@ -302,6 +302,25 @@ const checks = {
     assert.throws(() => new Concealer({ ...settings, module: new WebAssembly.Module(Uint8Array.from(bytes)) }), /needs getpid/);
   },
 
+  // What is known behind a lost packet is made use of; what is no such stretch is refused.
+  async behind() {
+    const { Concealer } = await load("plc.mjs");
+    const [told, untold] = [0, 1].map(() => new Concealer({ ...settings, channels: 2, module: module() }));
+    const packet = (k) => Float32Array.from({ length: 960 }, (_, i) => Math.sin(0.03 * (480 * k + (i >> 1)) + (i % 2)));
+    for (let k = 0; k < 20; k++) for (const stream of [told, untold]) stream.push(packet(k));
+    for (const [behind, message] of [
+      [5, /^behind is 5;/], [[[-1, packet(0)]], /a second/], [[[48001, packet(0)]], /a second/], [[[0, [1, 2]]], /Float32Array/],
+      [[[0, new Float32Array(3)]], /2 interleaved channels/], [[[0, new Float32Array(960).fill(NaN)]], /NaN/],
+    ]) {
+      assert.throws(() => told.push(null, [], behind), { name: "RangeError", message });
+    }
+    const behind = [[480, packet(22)], [0, packet(21)], [960, new Float32Array(96000)]];
+    assert.notDeepEqual(told.push(null, [], behind), untold.push(null));
+    assert.equal(told.counters.bridgedSamples, 480);
+    assert.equal(untold.counters.bridgedSamples, 0);
+    assert.deepEqual(told.push(packet(21)), packet(21));
+  },
+
   // What is no network, not a whole one or for other rates is told before a stream is opened.
   async models() {
     const { Concealer, isModel, joined, modelFor, serves } = await load("plc.mjs");
@@ -339,7 +358,7 @@ const checks = {
     // At any place in memory, too.
     assert.ok(isModel(joined([new Uint8Array(3), all]).subarray(3)));
     for (const [given, uses] of [
-      [{}, ["speech", "music"]], [{ lookahead: 1 }, ["speech", "music", "bridges"]], [narrow, ["speech"]],
+      [{}, ["speech", "music", "bridges"]], [narrow, ["speech", "bridges"]],
       [{ sampleRate: 192000, packetSamples: 1920, lookahead: 1 }, ["music"]],
     ]) {
       assert.deepEqual(opened(all, given).networks, uses);

@@ -75,7 +75,7 @@ class StepRows:
             budget_ms=math.inf,
             content="music" if of == "music" else "speech",
         )
-        reach = int(layout.reach_of(rate, self._packet, lookahead))
+        reach = min(lookahead * self._packet, int(layout.reach_of(rate, self._packet)))
         own = Rung(*rung)
         ladders = Ladders(rate, channels, self._packet, reach=reach, rungs=(own, own))
         chosen = {of: ("rows", 0.0)}

@@ -24,9 +24,10 @@ from plc_kernels.build.denormals import flush_denormals, restore_denormals
 from plc_kernels.signal import content, edges, level, noise, noise_filling
 from plc_kernels.signal.fade import burst_gain, crossfade, crossfade_ramp, fade_into
 from plc_kernels.signal.packet import INT16_SCALE
+from plc_kernels.signal.predict import LEAST_KNOWN
 from plc_kernels.stream import background as hears
+from plc_kernels.stream import bridge, layout
 from plc_kernels.stream import fill_limit as bounds
-from plc_kernels.stream import layout
 from plc_kernels.stream.received import _APART
 from tests.kernels.content_state import ContentState
 from tests.kernels.memory import filling_memory, noise_state
@@ -34,6 +35,7 @@ from tests.kernels.memory import filling_memory, noise_state
 Rows = NDArray[np.float32]
 """Shape (channels, n)."""
 Missing = Sequence[tuple[int, int]]
+Behind = Sequence[tuple[int, NDArray[Any]]]
 
 
 class Part(NamedTuple):
@@ -142,7 +144,12 @@ class Limit:
             self.received_share *= remembered
             return
         self.received_share = 1.0 - remembered * (1.0 - self.received_share)
-        self.newest = (position + part.stop - 1) // self.hop
+        self.take_in(part, position)
+
+    def take_in(self, part: Part, position: int) -> None:
+        """Take in the levels of a received part."""
+        assert part.rows is not None
+        self.newest = max(self.newest, (position + part.stop - 1) // self.hop)
         state = (self.slots, self.counts, self.peaks, self.energies)
         n = part.rows.shape[1]
         level.follow_level(part.rows, 0, n, position + part.begin, self.hop, *state)
@@ -174,7 +181,7 @@ class Limit:
         by_age = self.received_share < bounds._MOSTLY_RECEIVED
         acted = False
         for c, row in enumerate(rows):
-            aged = by_age or allowed[c, 0] <= bounds._SILENCE
+            aged = by_age or allowed[c, 0] <= bounds._SILENCE * allowed[c, 2]
             peak, power = allowed[c, :2] if aged else allowed[c, 2:]
             if self.begins:
                 self.states[c, 1] = self.recent[c] = power
@@ -249,7 +256,7 @@ class Background:
         if self.knows:
             self._tell()
 
-    def make_noise(self, n: int) -> Rows:
+    def make_noise(self, n: int, history: History) -> Rows:
         """Return comfort noise that continues the noise made before."""
         half = self.states[0].frame.size // 2
         while self.made.shape[1] < n:
@@ -257,11 +264,26 @@ class Background:
             gain = 10.0 ** (max(-fall_db, hears._NOISE_END_DB) / 20.0)
             self.noise_s += half / self.sample_rate
             more = np.zeros((len(self.states), half), np.float32)
-            for row, state in zip(more, self.states, strict=True):
-                noise.comfort_noise(gain, state, row)
+            for c, row in enumerate(more):
+                history.newest(c, row)
+            for c in reversed(range(len(more))):
+                sign = self._draw_as_its_copy(more, c)
+                noise.comfort_noise(gain, self.states[c], more[c])
+                more[c] *= np.float32(sign)
             self.made = np.concatenate([self.made, more], 1)
         made, self.made = self.made[:, :n].copy(), self.made[:, n:]
         return made
+
+    def _draw_as_its_copy(self, newest: Rows, c: int) -> int:
+        """Take over the random numbers of a channel that this one is a copy of; return its sign."""
+        sign = 1
+        for d in reversed(range(c)):
+            own, other = newest[d].astype(np.float64), newest[c].astype(np.float64)
+            both = float(own @ other)
+            if both**2 > hears._COPY * float(own @ own) * float(other @ other):
+                self.states[c].random[:] = self.states[d].random
+                sign = -1 if both < 0.0 else 1
+        return sign
 
 
 @contextmanager
@@ -300,7 +322,9 @@ class Reference:
         self._rung = None if method == "ar" else rung_of(method, self._rate)
         self._holds = samples(layout.STEADY_HOLD_MS), samples(layout.UNSTEADY_HOLD_MS)
         self._fade = samples(layout.FADE_MS)
-        self._reach = min(lookahead * self._n, max(self._holds[0], self._n))
+        self._reach = max(self._holds[0], self._n)
+        self._ahead = -(-(self._reach - self._n + samples(layout.KNOWN_MS)) // self._n)
+        self._enough = samples(bridge._LEAST_MS)
         self._ramp = crossfade_ramp(max(1, samples(layout.RECOVERY_MS)))
         quick = crossfade_ramp(max(1, samples(layout.QUICK_RECOVERY_MS)))
         self._quick_ramp = np.append(quick, np.ones(self._ramp.size - quick.size, np.float32))
@@ -324,10 +348,16 @@ class Reference:
             for rung in tops
         ]
         self._filler = self._fillers[0]
-        self._history = History(channels, max(each.past_samples for each in self._fillers))
         self.background = Background(channels, rate, self._seed)
+        self._history = History(
+            channels,
+            max(
+                self.background.states[0].frame.size // 2, *(f.past_samples for f in self._fillers)
+            ),
+        )
         self._fillings = [filling_memory(rate, self._seed) for _ in range(channels)]
-        self.limit = Limit(channels, rate, delay)
+        self.limit = Limit(channels, rate, delay + (self._ahead + 2) * self._n)
+        self._known: dict[int, Rows] = {}
         self._waiting: deque[list[Part]] = deque()
         self._pushed = 0
         self._played = -delay
@@ -336,8 +366,18 @@ class Reference:
         self._quick = [False] * channels
         self._integer = False
 
-    def push(self, packet: NDArray[Any] | None, missing: Missing = ()) -> NDArray[Any]:
-        """Take the next packet; return the packet to play."""
+    def push(
+        self, packet: NDArray[Any] | None, missing: Missing = (), behind: Behind = ()
+    ) -> NDArray[Any]:
+        """Take the next packet, and packets known behind it; return the packet to play."""
+        self._known = {}
+        for distance, known in behind:
+            number = self._pushed + 1 + distance // self._n
+            if number not in self._known and number <= self._pushed + self._ahead:
+                rows = self._unpack(known, (), self._integer)
+                assert rows is not None
+                self._known[number] = rows
+                self.limit.take_in(Part(0, self._n, rows), number * self._n)
         self.counts["packets"] += 1
         self.counts["lost_packets"] += packet is None
         self.counts["partial_packets"] += packet is not None and bool(missing)
@@ -350,6 +390,7 @@ class Reference:
 
     def flush(self) -> NDArray[Any]:
         """Return the packets still held, and end the stream."""
+        self._known = {}
         with flushed_denormals():
             tail = [self._advance(split(None, (), self._n)) for _ in range(self._lookahead)]
         rows = np.concatenate([np.zeros((self._channels, 0), np.float32), *tail], 1)
@@ -357,10 +398,13 @@ class Reference:
         self._forget()
         return packed
 
-    def _unpack(self, packet: NDArray[Any], missing: Missing) -> Rows | None:
-        """Return a packet as rows; None if a sample of it is unsound."""
-        self._integer = packet.dtype == np.int16
-        scale = np.float32(1.0 / INT16_SCALE if self._integer else 1.0)
+    def _unpack(
+        self, packet: NDArray[Any], missing: Missing, integer: bool | None = None
+    ) -> Rows | None:
+        """Return a packet as rows, ``integer`` or not is what is played; None if it is unsound."""
+        is_integer = packet.dtype == np.int16
+        self._integer = is_integer if integer is None else integer
+        scale = np.float32(1.0 / INT16_SCALE if is_integer else 1.0)
         rows = packet.reshape(self._n, -1).T.astype(np.float32) * scale
         for begin, stop in missing:
             rows[:, begin:stop] = 0.0
@@ -389,7 +433,9 @@ class Reference:
     def _play(self, place: int) -> Rows:
         """Play a part of the packet whose turn it is."""
         later = chain.from_iterable(islice(self._waiting, 1, None))
-        parts = [*self._waiting[0][place:], *later]
+        numbers = range(self._pushed, self._pushed + self._ahead)
+        known = [Part(0, self._n, self._known.get(number)) for number in numbers]
+        parts = [*self._waiting[0][place:], *later, *known]
         received = parts[0].rows
         trusted = True
         if received is None:
@@ -430,7 +476,7 @@ class Reference:
         n = parts[0].stop - parts[0].begin
         gap = gap_of(parts)
         burst = self._burst
-        play = decide(burst, 0 < gap <= self._reach)
+        play = decide(burst, 0 < gap <= self._reach and self._is_known(parts, gap))
         if burst is None or burst.recovered:
             burst = self._begin_burst(gap if play == "bridge" else 0)
         if play == "bridge":
@@ -455,6 +501,14 @@ class Reference:
             aged = self.limit.received_share < bounds._MOSTLY_RECEIVED
             self.reached.add("limit by age" if aged else "limit")
         return block, trusted
+
+    def _is_known(self, parts: Sequence[Part], gap: int) -> bool:
+        """Return whether enough is known behind a gap."""
+        least = max(LEAST_KNOWN, min(gap, self._enough))
+        if not self.background.speech:
+            least = max(least, gap // bridge._LEAST_SHARE)
+        known = sum(int(rows.shape[1]) for rows in after_gap(parts, gap, self._reach))
+        return known >= least
 
     def _begin_burst(self, gap: int) -> Burst:
         """Begin a burst; ``gap`` samples are bridged as a whole."""
@@ -483,7 +537,7 @@ class Reference:
                 self._fill_noise(out, burst)
         if burst.age <= burst.hold:
             return out, True
-        behind = self.background.make_noise(n)
+        behind = self.background.make_noise(n, self._history)
         made = behind.copy()
         self.limit.quieten(behind, self._played)
         if not np.array_equal(made, behind):
@@ -505,7 +559,9 @@ class Reference:
             round(self._rate * ms / 1000.0)
             for ms in (noise_filling.BEGIN_MS, noise_filling.FULL_MS)
         )
+        drawn = self._fillings[-1].random.copy()  # channels draw the same numbers
         for row, state, filling in zip(out, self.background.states, self._fillings, strict=True):
+            filling.random[:] = drawn
             first = noise_filling.first_frame(begin, filling.past.size)
             if age <= first < burst.filled:
                 recent = np.zeros(state.spectrum.size, np.float32)
@@ -522,16 +578,20 @@ class Reference:
         burst.bridged, burst.bridge = 0, gap
         known = np.ascontiguousarray(np.concatenate(after, 1))
         burst.landed = self._filler.bridge(self._history, known, self._bridge)
-        self.reached.add("a bridge that lands" if burst.landed else "a bridge that does not")
+        self.reached.add("a bridge")
 
     def _recover(self, block: Rows, burst: Burst) -> None:
         """Crossfade from the continued concealment to the first received samples."""
-        if burst.landed:
+        if burst.landed and burst.bridged == burst.bridge:
             self._burst = None
             return
         at = burst.recovered
         n = min(self._ramp.size - at, block.shape[1])
         tail, _ = self._continue_burst(n, burst)
+        if rest := min(burst.bridge - burst.bridged, n):
+            self.reached.add("a bridge that a late packet cuts short")
+            tail[:, :rest] = self._bridge[:, burst.bridged : burst.bridged + rest]
+            burst.bridged += rest
         self.limit.hold(tail, self._played)
         if at == 0:
             steady = not self.background.unsteady

@@ -489,29 +489,32 @@ def test_what_is_just_below_the_largest_sample_gives_no_nan(rate: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_what_is_missing_of_a_packet_is_concealed_as_shorter_packets_are(channels: int) -> None:
-    signal = np.stack([tones(c, 48_000, 96_000) for c in range(channels)], axis=1)
+    signal = np.stack([tones(c, 48_000, 192_000) for c in range(channels)], axis=1)
     trace = GilbertElliott(0.2, 2.0).trace(800, 5)
-    short = Concealer(48_000, channels, 120, model="ar", budget_ms=float("inf"))
-    whole = Concealer(48_000, channels, 480, model="ar", budget_ms=float("inf"))
+    short = Concealer(48_000, channels, 240, model="ar", budget_ms=float("inf"))
+    whole = Concealer(48_000, channels, 960, model="ar", budget_ms=float("inf"))
     for k in range(200):
-        packet = signal[480 * k : 480 * (k + 1)]
+        packet = signal[960 * k : 960 * (k + 1)]
         gone = [quarter for quarter in range(4) if trace[4 * k + quarter]]
-        expected = [
-            short.push(None if quarter in gone else packet[120 * quarter :][:120])
-            for quarter in range(4)
-        ]
+        quarters = [packet[240 * quarter :][:240] for quarter in range(4)]
+        expected = []
+        for quarter in range(4):
+            rest = [other for other in range(quarter + 1, 4) if other not in gone]
+            behind = [(240 * (other - quarter - 1), quarters[other]) for other in rest]
+            lost = quarter in gone
+            expected.append(short.push(None if lost else quarters[quarter], behind=behind * lost))
         missing: list[tuple[int, int]] = []
         for quarter in gone:
-            begin = 120 * quarter
+            begin = 240 * quarter
             if missing and missing[-1][1] == begin:
                 begin = missing.pop()[0]
-            missing.append((begin, 120 * (quarter + 1)))
+            missing.append((begin, 240 * (quarter + 1)))
         spoilt = packet.copy()
         for begin, stop in missing:
             spoilt[begin:stop] = np.nan  # is not looked at
         played = whole.push(spoilt, missing=missing)
         np.testing.assert_array_equal(played, np.concatenate(expected))
-    assert whole.stats.concealed_samples == 120 * trace.sum()
+    assert whole.stats.concealed_samples == 240 * trace.sum()
     assert whole.stats.lost_packets == whole.stats.invalid_packets == 0
     assert whole.stats.partial_packets > 20
 

@@ -27,12 +27,11 @@ from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 CONFIG = StreamConfig(
     sample_rate=16_000, channels=2, packet_samples=160, lookahead=2, budget_ms=math.inf
 )
-REACH = 320
 
 
 @pytest.mark.parametrize("method", [*METHODS, "burg:20/60"])
 def test_every_method_has_ladders_for_the_step(method: str) -> None:
-    made = make_method(replace(CONFIG, method=method), REACH)
+    made = make_method(replace(CONFIG, method=method))
     assert made.name in made.names
     assert made.ladders.past_samples > 0
 
@@ -51,18 +50,18 @@ def test_every_method_is_described_in_a_line(methods: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("method", ["auto", "ar"])
 def test_ours_is_the_ladder(method: str) -> None:
-    filler = make_method(replace(CONFIG, method=method, model="ar"), REACH)
+    filler = make_method(replace(CONFIG, method=method, model="ar"))
     assert isinstance(filler, StepPrediction)
     assert set(filler.names) == {rung.name for rung in STEADY + UNSTEADY}
 
 
 def test_the_budget_shortens_the_ladder_of_ours_alone() -> None:
     tight = StreamConfig(sample_rate=16_000, packet_samples=160, budget_ms=1e-6, prepare="never")
-    assert set(make_method(replace(tight, method="auto"), 0).names) == {
+    assert set(make_method(replace(tight, method="auto")).names) == {
         STEADY[-1].name,
         UNSTEADY[-1].name,
     }
-    assert make_method(replace(tight, method="burg:20/100"), 0).names == ("ar:20/100",)
+    assert make_method(replace(tight, method="burg:20/100")).names == ("ar:20/100",)
 
 
 @given(
@@ -90,7 +89,7 @@ def test_plain_burg_fits_every_rate(sample_rate: int) -> None:
 def test_a_peer_conceals_no_stream_and_says_where_it_is(method: str) -> None:
     said = rf"plc inpaint --method {method}\), and is a peer of plc bench quality; .* ar, burg"
     with pytest.raises(ConfigError, match=said):
-        make_method(replace(CONFIG, method=method), REACH)
+        make_method(replace(CONFIG, method=method))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +102,7 @@ def test_a_peer_conceals_no_stream_and_says_where_it_is(method: str) -> None:
 )
 def test_an_unknown_method_names_the_known_ones(method: str) -> None:
     with pytest.raises(ConfigError, match=r"method is .*; known: auto, .*burg:20/100") as caught:
-        make_method(replace(CONFIG, method=method), REACH)
+        make_method(replace(CONFIG, method=method))
     assert all(name in str(caught.value) for name in METHODS)
 
 
@@ -124,7 +123,7 @@ def test_a_past_beyond_the_limit_is_refused(sample_rate: int) -> None:
 @pytest.mark.parametrize("model", ["no-such-model", "", "/some/file.onnx"])
 def test_an_unknown_model_says_what_would_do(model: str) -> None:
     with pytest.raises(ModelError, match=r"in the package|plc models"):
-        make_method(replace(CONFIG, model=model), REACH)
+        make_method(replace(CONFIG, model=model))
 
 
 def test_a_past_that_nothing_can_be_fitted_on_is_refused() -> None:

@@ -14,7 +14,7 @@ from plc_kernels.stream.background import is_speech, is_unsteady
 from plc_kernels.stream.layout import COUNTERS, FLUX_DB, RECEIVED_SHARE
 from tests.examples import examples
 from tests.installed import needs_numba
-from tests.plc.engine.stream.reference import Missing, Reference
+from tests.plc.engine.stream.reference import Behind, Missing, Reference
 from tests.signals import glide, noise, tones, voice
 
 pytestmark = needs_numba
@@ -26,8 +26,8 @@ ALL_THERE_IS = {
     "bridge",
     "noise",
     "fade",
-    "a bridge that lands",
-    "a bridge that does not",
+    "a bridge",
+    "a bridge that a late packet cuts short",
     "a loss while recovering",
     "recovery",
     "quick recovery",
@@ -153,8 +153,9 @@ class Pair:
         self.concealer = Concealer(budget_ms=math.inf, **settings)
         self.reference = Reference(**settings)
 
-    def push(self, packet: NDArray[Any] | None, missing: Missing) -> None:
-        same(self.concealer.push(packet, missing=missing), self.reference.push(packet, missing))
+    def push(self, packet: NDArray[Any] | None, missing: Missing, behind: Behind = ()) -> None:
+        played = self.concealer.push(packet, missing=missing, behind=behind)
+        same(played, self.reference.push(packet, missing, behind))
 
     def flush(self) -> None:
         """Compare what is known of the signal, then end the stream."""
@@ -194,22 +195,32 @@ def signal_of(
 
 
 def play_beside(
-    settings: dict[str, Any], signal: str, integer: bool, script: list[tuple[str, int]], seed: int
+    settings: dict[str, Any],
+    signal: str,
+    integer: bool,
+    script: list[tuple[str, int]],
+    seed: int,
+    ahead: int = 0,
 ) -> set[str]:
-    """Play the same packets to the step and to the reference; return what was reached."""
+    """Play the same packets to the step and to the reference; return what was reached.
+
+    At each loss ``ahead`` packets behind it are handed over, as far as they come whole.
+    """
     pair = Pair(**settings)
     rng = np.random.default_rng(seed)
     rate, n = settings["sample_rate"], settings["packet_samples"]
     plan = list(pushes(script, 1000.0 * n / rate, n, rng))
     shape = (len(plan), n, settings["channels"])
     packets = signal_of(signal, seed, rate, shape, integer)
-    for packet, (action, missing) in zip(packets, plan, strict=True):
+    for k, (packet, (action, missing)) in enumerate(zip(packets, plan, strict=True)):
         if action == "reset":
             pair.reset()
         elif action == "flush":
             pair.flush()
         elif action == "lose":
-            pair.push(None, ())
+            known = range(k + 1, min(k + 1 + ahead, len(plan)))
+            whole = [j for j in known if plan[j] == ("receive", ())]
+            pair.push(None, (), [((j - k - 1) * n, packets[j]) for j in whole])
         else:
             if not integer:
                 for begin, stop in missing:
@@ -233,6 +244,7 @@ def test_the_step_plays_what_the_reference_plays() -> None:
         heard_ms=st.sampled_from([0, 30, 300, 900]),
         script=st.lists(actions, min_size=4, max_size=16),
         seed=st.integers(0, 2**16),
+        ahead=st.integers(0, 4),
     )
     # What hypothesis draws depends on the modules that are loaded: these alone reach all.
     @example(
@@ -248,6 +260,7 @@ def test_the_step_plays_what_the_reference_plays() -> None:
         heard_ms=300,
         script=[("unsound", 1), ("lose", 260), ("unsound in part", 1), ("mostly lose", 700)],
         seed=22,
+        ahead=0,
     )
     @example(
         settings={
@@ -261,6 +274,7 @@ def test_the_step_plays_what_the_reference_plays() -> None:
         heard_ms=300,
         script=[("mostly lose", 300), ("mostly lose", 700)],
         seed=26,
+        ahead=2,
     )
     @example(
         settings={"sample_rate": 16_000, "channels": 1, "packet_samples": 160, "method": "ar"},
@@ -269,6 +283,16 @@ def test_the_step_plays_what_the_reference_plays() -> None:
         heard_ms=300,
         script=[("cut", 6), ("lose", 30), ("receive", 60), ("lose", 30)],
         seed=0,
+        ahead=0,
+    )
+    @example(
+        settings={"sample_rate": 8_000, "channels": 1, "packet_samples": 32, "method": "ar"},
+        signal="beats",
+        integer=True,
+        heard_ms=30,
+        script=[("lose", 1), ("cut", 1), ("mostly lose", 300), ("mostly lose", 300)],
+        seed=0,
+        ahead=4,
     )
     def play(heard_ms: int, script: list[tuple[str, int]], **drawn: Any) -> None:
         whole = [("receive", heard_ms), *script, ("receive", 10)]

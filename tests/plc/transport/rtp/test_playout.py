@@ -25,6 +25,7 @@ from plc.transport.rtp.packets import (
     parse_rtp,
 )
 from plc.transport.rtp.playout import Playout
+from plc_kernels.stream.layout import KNOWN_MS
 from tests.examples import examples
 from tests.plc.configs import playout_of
 from tests.plc.transport.streams import BLOCK, FIXED_60, RATE, Incoming, as_sent, find
@@ -85,8 +86,32 @@ def test_a_stream_without_loss_comes_out_bit_for_bit(lengths: list[int], channel
     assert playout.concealment.concealed_samples == 0
 
 
-@pytest.mark.parametrize(("packet", "model"), [(160, "auto"), (320, "ar")])
-def test_what_is_lost_is_concealed_as_it_is_offline(packet: int, model: str) -> None:
+def knowing(
+    signal: NDArray[np.float32], trace: NDArray[np.bool_], waiting: int, **settings: Any
+) -> NDArray[np.float32]:
+    """Return a signal concealed by a stream that is told of so many samples behind each loss."""
+    concealer = Concealer(**settings, budget_ms=math.inf)
+    n = concealer.config.packet_samples
+    packets = signal[: trace.size * n].reshape(trace.size, n, 1)
+    whole = packets.reshape(-1, 1)
+    played = []
+    for k, packet in enumerate(packets):
+        behind, row = [], 0
+        for j in range(k + 1, min(k + 1 + -(-waiting // n), len(packets))):
+            row = 0 if trace[j] else row + n
+            if row:
+                stop = min((j + 1) * n, (k + 1) * n + waiting)
+                behind.append(((j - k - 1) * n, whole[j * n : stop]))
+            if row >= KNOWN_MS * concealer.config.sample_rate / 1000:
+                break
+        played.append(
+            concealer.push(None if trace[k] else packet, behind=behind if trace[k] else ())
+        )
+    return np.concatenate(played)
+
+
+@pytest.mark.parametrize(("packet", "model", "waiting"), [(160, "auto", 1120), (320, "ar", 960)])
+def test_what_is_lost_is_concealed_as_it_is_offline(packet: int, model: str, waiting: int) -> None:
     codec = L16(RATE, 1)
     count = 48_000 // packet
     signal = as_sent(tones(2, RATE, 48_000))[:, None]
@@ -99,7 +124,7 @@ def test_what_is_lost_is_concealed_as_it_is_offline(packet: int, model: str) -> 
     ]
     # When a network takes over depends on what a stream's blocks are.
     played = play(make(codec, model=model), arrivals, 290)
-    offline = conceal(signal, trace, sample_rate=RATE, packet_samples=packet, model=model)
+    offline = knowing(signal, trace, waiting, sample_rate=RATE, packet_samples=packet, model=model)
     begin = find(played, signal)
     np.testing.assert_array_equal(played[begin:], offline[: len(played) - begin])
 
@@ -364,14 +389,13 @@ def test_packets_of_any_length_are_concealed_as_they_are_offline(
     heard = played[begin:]
     whole = signal[: heard.size, 0]
     missing = np.repeat(trace, packet)[: heard.size]
-    offline = conceal(
-        signal[: count * packet],
-        trace,
-        sample_rate=48_000,
-        packet_samples=packet,
-        model="ar",
-        lookahead=lookahead * 480 // packet,
-    )[: heard.size, 0]
+    settings: dict[str, Any] = {"sample_rate": 48_000, "packet_samples": packet, "model": "ar"}
+    if lookahead:
+        ahead = lookahead * 480 // packet
+        offline = conceal(signal[: count * packet], trace, lookahead=ahead, **settings)
+    else:
+        offline = knowing(signal, trace, 3360, **settings)
+    offline = offline[: heard.size, 0]
 
     def error_db(made: NDArray[Any]) -> float:
         power = float(np.sum(whole[missing] ** 2))
