@@ -2,7 +2,8 @@
 
 Three kinds, distinguished by name:
 
-* a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``, or
+* a method of the engine, ``METHOD[@lookaheadK][@behindK][@model=NAME]``, such as ``ar@lookahead1``
+  or ``ar@behind2``, whose holes are filled with up to two packets behind them known; or
   ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known; or
   ``METHOD@paced[@lookaheadK][@model=NAME][@prepare=WHEN]``: pushed in real time with the default
   budget (:mod:`plc_bench.quality.contenders`); each with ``@oracle=PART`` behind it, whose fills
@@ -16,6 +17,7 @@ the coded packets itself. Its output differs from the signal without a loss, too
 compared with its own loss-free output.
 """
 
+import math
 import re
 import shlex
 import tempfile
@@ -114,6 +116,32 @@ class PacedEngine(Engine):
             played[at] = concealer.push(None if lost else signal[at])
         played[len(signal) :] = concealer.flush()
         return played[concealer.delay :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnowingEngine(Engine):
+    """A method of ``plc.Concealer`` that knows the ``behind`` packets behind each lost one."""
+
+    behind: int
+
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
+        """Return the samples that a listener hears."""
+        settings = asdict(self)
+        reach = settings.pop("behind") + 1
+        settings |= {"sample_rate": sample_rate, "channels": signal.shape[1], "budget_ms": math.inf}
+        concealer = plc.Concealer(packet_samples=packet_samples, prepare="never", **settings)
+        packets = np.split(signal, range(packet_samples, len(signal), packet_samples))
+        played: list[Any] = []
+        for k, lost in enumerate(trace.tolist()):
+            here = (
+                [j for j in range(k + 1, min(k + reach, len(trace))) if not trace[j]]
+                if lost
+                else []
+            )
+            behind = [((j - k - 1) * packet_samples, packets[j]) for j in here]
+            played.append(concealer.push(None if lost else packets[k], behind=behind))
+        played.append(concealer.flush())
+        return np.concatenate(played)[concealer.delay :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,21 +277,24 @@ def contender(
         word, equals, value = part.partition("=")
         if word in ("model", "content", "prepare") and equals:
             settings[word] = value
-        elif ahead := re.fullmatch(r"lookahead(\d+)", part):
-            settings["lookahead"] = int(ahead[1])
+        elif count := re.fullmatch(r"(lookahead|behind)(\d+)", part):
+            settings[count[1]] = int(count[2])
         elif part not in ("paced", "file"):
             raise ConfigError(
                 f"method {name!r}: {'@' + part} is not understood; methods are written "
-                "METHOD[@lookaheadK][@model=NAME][@content=NAME] or "
+                "METHOD[@lookaheadK][@behindK][@model=NAME][@content=NAME] or "
                 "METHOD@file[@model=NAME][@content=NAME]"
             )
     if "prepare" in settings and ("paced" not in parts or settings["prepare"] not in PREPARE):
         raise ConfigError(f"method {name!r}: give METHOD@paced@prepare={'|'.join(PREPARE)}")
-    if "file" in parts and "lookahead" in settings:
-        raise ConfigError(f"method {name!r}: @file sees everything; leave @lookahead out")
+    if "file" in parts and {"lookahead", "behind"} & settings.keys():
+        raise ConfigError(f"method {name!r}: @file sees everything; leave {parts[-1]} out")
     if "file" in parts:
         return FileRepair(**settings)
-    return (PacedEngine if "paced" in parts else Engine)(**settings, seed=seed)
+    if "behind" in settings and "paced" in parts:
+        raise ConfigError(f"method {name!r}: @paced is told of nothing behind; leave @behind out")
+    kinds = KnowingEngine if "behind" in settings else PacedEngine if "paced" in parts else Engine
+    return kinds(**settings, seed=seed)
 
 
 def check_methods(
