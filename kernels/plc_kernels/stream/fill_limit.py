@@ -128,13 +128,13 @@ def know(block: Block, address: int, integer: bool, samples: int, distance: int)
         farther than bridges make use of is left out.
     """
     channels, n = block[at.CHANNELS], block[at.PACKET]
-    if not integer:
-        flat = floats(address, 0, samples * channels)
+    here, stop = distance, min(distance + samples, block[at.AHEAD] * n)
+    if not integer and here < stop:
+        flat = floats(address, 0, (stop - here) * channels)
         for i in range(flat.size):
             if not abs(flat[i]) < LARGEST:
                 return 0
     begin_known(block)
-    here, stop = distance, min(distance + samples, block[at.AHEAD] * n)
     each = (2 if integer else 4) * channels
     while here < stop:
         slot = slot_at(block, block[at.LOOKAHEAD] + 2 + here // n)

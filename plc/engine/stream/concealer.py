@@ -81,7 +81,7 @@ from plc_kernels.stream.step import (
 _step = DirectCall(step_many)
 _fill_part = DirectCall(fill_part)
 
-_WHOLE: Parts = ()
+_WHOLE: Any = ()
 _POLL_S = 0.001
 # Of copies: nothing is kept from who unpickles.
 _COPY = bytes(snapshots.LEAST_KEY)
@@ -421,7 +421,7 @@ class Concealer:
         packet: Pushed,
         out: Packet | None = None,
         missing: Parts = _WHOLE,
-        behind: Behind = (),
+        behind: Behind = _WHOLE,
     ) -> Packet:
         """Take the next packet; return the packet to play.
 
@@ -484,7 +484,7 @@ class Concealer:
         box = self._float_box if dtype is FLOAT32 else self._int16_box
         if out is not None:
             check_out(out, dtype is INT16, box.shape)
-        if behind:
+        if behind is not _WHOLE:
             take_behind(self._block, behind, self.config)
         self._dtype = dtype
         if arrived is not None:

@@ -67,6 +67,7 @@ def test_knowing_more_is_never_worse(packet_ms: int, rate: int, content: str) ->
         [(RATE + 1, np.zeros((160, 1), np.float32))],
         [(0.5, np.zeros((160, 1), np.float32))],
         [(0, "sound")],
+        np.zeros((160, 1), np.float32),
         [3],
         5,
     ],

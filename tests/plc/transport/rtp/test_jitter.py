@@ -557,8 +557,9 @@ def test_the_onset_of_a_sentence_is_played_where_stamps_stood_still(
         (k * TICK_S + k // 50 * gap_s, rtp(k)) for k in range(500) if k < 50 or k % 50 >= lost
     ]
     run = Run(make(mode, 60.0)).feed(arrivals, arrivals[-1][0] + 0.1)
-    assert {k for k in range(50, 490) if k % 50 >= lost} <= set(run.numbers())
     stats = run.buffer.stats
+    came = sum(1 for k in range(490) if k < 50 or k % 50 >= lost)
+    assert stats.played_samples >= came * PACKET
     assert stats.lost_packets == 9 * lost
     assert stats.late_packets == stats.source_changes == 0
     if not lost:
