@@ -224,8 +224,8 @@ class ConcealedTrack(MediaStreamTrack):
         while len(self._line) >= n:
             grain = self._line[:n] if self._there[:n].all() else None
             # Behind a hole stands the frame that told of it.
-            there = np.flatnonzero(self._there[n : n + ahead])[:1].tolist()
-            behind = [(first, self._line[n + first : n + ahead]) for first in there]
+            there = np.flatnonzero(self._there[n : n + ahead if grain is None else n])[:1]
+            behind = [(first, self._line[n + first : n + ahead]) for first in there.tolist()]
             played = self._concealer.push(grain, behind=behind)
             self._line = self._line[n:]
             self._there = self._there[n:]

@@ -133,12 +133,8 @@ class KnowingEngine(Engine):
         packets = np.split(signal, range(packet_samples, len(signal), packet_samples))
         played: list[Any] = []
         for k, lost in enumerate(trace.tolist()):
-            here = (
-                [j for j in range(k + 1, min(k + reach, len(trace))) if not trace[j]]
-                if lost
-                else []
-            )
-            behind = [((j - k - 1) * packet_samples, packets[j]) for j in here]
+            ahead = range(k + 1, min(k + reach, len(trace)) if lost else 0)
+            behind = [((j - k - 1) * packet_samples, packets[j]) for j in ahead if not trace[j]]
             played.append(concealer.push(None if lost else packets[k], behind=behind))
         played.append(concealer.flush())
         return np.concatenate(played)[concealer.delay :]
@@ -287,8 +283,8 @@ def contender(
             )
     if "prepare" in settings and ("paced" not in parts or settings["prepare"] not in PREPARE):
         raise ConfigError(f"method {name!r}: give METHOD@paced@prepare={'|'.join(PREPARE)}")
-    if "file" in parts and {"lookahead", "behind"} & settings.keys():
-        raise ConfigError(f"method {name!r}: @file sees everything; leave {parts[-1]} out")
+    for word in {"lookahead", "behind"} & settings.keys() if "file" in parts else ():
+        raise ConfigError(f"method {name!r}: @file sees everything; leave @{word} out")
     if "file" in parts:
         return FileRepair(**settings)
     if "behind" in settings and "paced" in parts:

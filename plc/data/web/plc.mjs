@@ -732,6 +732,7 @@ export class PlayoutBuffer {
   behind() {
     const { at, channels, concealer: { behindSamples }, exports, line } = this;
     const rows = Number(exports.plck_receive_known(line, BigInt(behindSamples)));
+    if (!rows) return NO_PARTS;
     const { bytes: { buffer }, words } = this.views(0);
     const ring = line + Number(words[at.ring]);
     const parts = new BigInt64Array(buffer, line + Number(words[at.parts]), 4 * rows);

@@ -35,12 +35,12 @@ from plc.engine.stream.samples import (
     Parts,
     Samples,
     are_sound,
+    as_behind_many,
     as_packets,
     check_arrived,
-    check_behind_many,
     check_missing_many,
     check_out,
-    take_behind,
+    know_all,
     watch_scale,
 )
 from plc.engine.stream.stats import Stats, in_words
@@ -300,9 +300,8 @@ class ConcealerPool:
                 whole = whole.copy()  # it is out, moved: written before it is read
         missing, behind = told
         check_missing_many(missing, places.size, one.config)
-        check_behind_many(behind, places.size, one.config)
-        for at, stretches in behind.items():
-            take_behind(self._shelves.block(int(places[at])), stretches, one.config)
+        for at, stretches in as_behind_many(behind, places.size, one.config):
+            know_all(self._shelves.block(int(places[at])), stretches)
         if one.search_words:
             there, missing = self._look_through(places, whole, there, missing)
         runs = shelves.parted(runs, there, missing)

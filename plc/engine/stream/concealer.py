@@ -51,11 +51,12 @@ from plc.engine.stream.samples import (
     Packet,
     Parts,
     Pushed,
+    as_behind,
     as_packet,
     check_missing,
     check_out,
+    know_all,
     mask_of,
-    take_behind,
     watch_scale,
 )
 from plc.engine.stream.stats import Description, Stats, in_words
@@ -485,7 +486,7 @@ class Concealer:
         if out is not None:
             check_out(out, dtype is INT16, box.shape)
         if behind is not _WHOLE:
-            take_behind(self._block, behind, self.config)
+            know_all(self._block, as_behind(behind, self.config))
         self._dtype = dtype
         if arrived is not None:
             box[...] = arrived if arrived.ndim > 1 else arrived.reshape(box.shape)

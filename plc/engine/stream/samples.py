@@ -300,16 +300,17 @@ def as_behind(behind: Behind, config: StreamConfig) -> list[tuple[int, Packet]]:
     return found
 
 
-def take_behind(block: NDArray[np.int64], behind: Behind, config: StreamConfig) -> None:
+def as_behind_many(
+    behind: Mapping[int, Behind], streams: int, config: StreamConfig
+) -> list[tuple[int, list[tuple[int, Packet]]]]:
+    """Return the known stretches behind packets, with their places, as :func:`as_behind` does."""
+    return [(at, as_behind(behind[at], config)) for at in _places_of(behind, streams, "behind")]
+
+
+def know_all(block: NDArray[np.int64], stretches: list[tuple[int, Packet]]) -> None:
     """Let a stream, given as its block, take in the stretches behind its next packet."""
-    for distance, rows in as_behind(behind, config):
+    for distance, rows in stretches:
         know(block, rows.ctypes.data, rows.dtype == INT16, len(rows), distance)
-
-
-def check_behind_many(behind: Mapping[int, Behind], streams: int, config: StreamConfig) -> None:
-    """Raise a :class:`PacketError` unless this is known behind packets, by their places."""
-    for at in _places_of(behind, streams, "behind"):
-        as_behind(behind[at], config)
 
 
 def check_out(out: Packet, integer: bool, shape: tuple[int, ...]) -> None:

@@ -17,12 +17,13 @@ from tests.signals import noise
 RATE, PACKET = 8000, 160
 TICK_S = PACKET / RATE
 CODEC = L16(RATE, 1)
+USUAL = DelayConfig()
 
 
 def received(
     lost: NDArray[np.bool_],
     distances: tuple[int, ...] = (),
-    delay: DelayConfig = DelayConfig(),  # noqa: B008 - frozen
+    delay: DelayConfig = USUAL,
 ) -> tuple[Playout, NDArray[np.float64]]:
     """Play a stream of 20 ms, 1 ms of jitter; return the playout, and its aim at each tick in ms.
 
