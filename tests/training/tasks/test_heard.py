@@ -232,16 +232,22 @@ def test_pieces_are_judged_together_as_alone() -> None:
     assert len(set(bursts.tolist())) > 1
     spectra, lost = task.inputs(batch)
     assert len(spectra) == len(lost) == int(bursts.sum())
-    raters = drawn_raters(2)
     with torch.no_grad():
         fill = task._fill(network(spectra, lost), _flat(batch))
-        together = task._judged_whole(task._streams(fill, batch), batch, raters)
+        together = scores(task, fill, batch)
         for piece in range(3):
             one = task._heard(segments, np.array([piece]), 0)
-            fill = task._fill(network(*task.inputs(one)), _flat(one))
-            alone = task._judged_whole(task._streams(fill, one), one, raters)
+            alone = scores(task, task._fill(network(*task.inputs(one)), _flat(one)), one)
             for all_of_them, single in zip(together, alone, strict=True):
                 assert float(all_of_them[piece]) == pytest.approx(float(single), abs=2e-4)
+
+
+def scores(
+    task: HeardTask, fill: torch.Tensor, batch: dict[str, torch.Tensor]
+) -> list[torch.Tensor]:
+    streams = task._streams(fill, batch)
+    raters = drawn_raters(2, torch.Generator().manual_seed(0))
+    return [task._plcmos_of(streams, raters), task._pesq_of(streams, batch)]
 
 
 @with_plcmos

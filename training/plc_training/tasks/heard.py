@@ -123,8 +123,10 @@ class _Listening(StreamTask):
         # Outside training the output includes the draft's share.
         fill = torch.lerp(fill, draft, self._draft_share)
         streams = self._streams(fill, batch)
-        plcmos, pesq = self._judged_whole(streams, batch, drawn_raters(_RATERS))
-        better = self.settings.plcmos * plcmos.mean() + self.settings.pesq * pesq.mean()
+        better = self.settings.pesq * self._pesq_of(streams, batch).mean()
+        if self.settings.plcmos:
+            raters = drawn_raters(_RATERS)
+            better = better + self.settings.plcmos * self._plcmos_of(streams, raters).mean()
         worse = self._weighed(self._distances(streams, batch))
         loss: Tensor = self._cost(fill, bursts) + worse - better
         return loss
@@ -137,7 +139,8 @@ class _Listening(StreamTask):
             bursts = _flat(batch)
             fill = self._fill(network(*self.inputs(batch)), bursts)
             streams = self._streams(fill, batch)
-            plcmos, pesq = self._judged_whole(streams, batch, self._valid_raters)
+            plcmos = self._plcmos_of(streams, self._valid_raters)
+            pesq = self._pesq_of(streams, batch)
             distances = self._distances(streams, batch)
             worse = self._cost(fill, bursts) + self._weighed(distances)
             better = self.settings.plcmos * plcmos + self.settings.pesq * pesq - worse
@@ -199,14 +202,16 @@ class _Listening(StreamTask):
         begins = pieces * batch["rest"].shape[1] + batch["starts"][batch["real"]]
         return begins[:, None] + torch.arange(first, last, device=begins.device)
 
-    def _judged_whole(
-        self, streams: Tensor, batch: dict[str, Tensor], raters: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return PLCMOS and raw PESQ of each piece."""
+    def _plcmos_of(self, streams: Tensor, raters: Tensor) -> Tensor:
         self._plcmos.to(streams.device)
+        found: Tensor = self._plcmos(streams.clamp(-1.0, 1.0), raters.to(streams.device))
+        return found
+
+    def _pesq_of(self, streams: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Return the raw score of each piece."""
         self._pesq.to(streams.device)
-        heard = self._plcmos(streams.clamp(-1.0, 1.0), raters.to(streams.device))
-        return heard, self._pesq(batch["truth"], streams)
+        found: Tensor = self._pesq(batch["truth"], streams)
+        return found
 
     def _distances(self, streams: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the distances of the streams from the truth, around the bursts."""
