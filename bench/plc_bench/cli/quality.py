@@ -33,7 +33,7 @@ def quality(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods by comma, METHOD\\[@lookaheadK]\\[@behindK]\\[@paced]\\[@model=NAME]"
+            help="Methods by comma, METHOD\\[@lookaheadK]\\[@rtp=MS]\\[@paced]\\[@model=NAME]"
             "\\[@oracle=PART]; the others are compared with the first."
         ),
     ] = "auto,burg:5/50",

@@ -87,7 +87,7 @@ def receiver(
     means over seeds. Several settings and --no-scores give a curve.
     Schedules: two-links, minority (some packets slower), tcp, wifi, mobile
     (stalls), wander, drift, fast, slow (clocks), step-up, step-down, tail,
-    tail-loss (jitter), talk (pauses); docs/measuring.md has each.
+    tail-loss, lossy (jitter), talk (pauses); docs/measuring.md has each.
     NetEq needs Debian's libtgowt-dev.
     """
     from plc_bench.report.charts import draw_receivers

@@ -2,8 +2,9 @@
 
 Three kinds, distinguished by name:
 
-* a method of the engine, ``METHOD[@lookaheadK][@behindK][@model=NAME]``, such as ``ar@lookahead1``
-  or ``ar@behind2``, whose holes are filled with up to two packets behind them known; or
+* a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``; or
+  ``METHOD@rtp=MS`` and ``METHOD@pieces=MS``: through a receiver of RTP or a ``PlayoutBuffer`` at a
+  fixed delay, whose packets have a jitter of 5 ms in the mean; or
   ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known; or
   ``METHOD@paced[@lookaheadK][@model=NAME][@prepare=WHEN]``: pushed in real time with the default
   budget (:mod:`plc_bench.quality.contenders`); each with ``@oracle=PART`` behind it, whose fills
@@ -31,10 +32,15 @@ import numpy as np
 
 import plc
 from plc.engine.models.catalogue import find
-from plc.engine.stream.config import PREPARE, check_content
+from plc.engine.stream.config import PREPARE, StreamConfig, check_content
 from plc.engine.stream.methods import METHODS, RECORDING_METHODS, rung_of, stream_models
 from plc.engine.trace_files import write_trace
 from plc.errors import AudioFileError, ConfigError, unknown
+from plc.transport.rtp.codecs import L16
+from plc.transport.rtp.config import ReceiverConfig
+from plc.transport.rtp.delay import MAX_DELAY_MS, DelayConfig, DelayMode
+from plc.transport.rtp.packets import RtpPacket, build_rtp
+from plc.transport.rtp.playout import Playout
 from plc_bench.base.corpus import Samples
 from plc_bench.base.pace import turns
 from plc_bench.peers import PEERS, make_peer
@@ -45,6 +51,8 @@ from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
 # Where the clips' own rates are not known: what none of these allows, none does.
 _RATES = (48_000, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
+# Of packets that go to a receiver: mean, exponentially distributed.
+JITTER_MS = 5.0
 _PLACES = ("in", "trace", "out", "sample_rate", "channels", "packet_samples", "packet_ms")
 
 
@@ -119,25 +127,81 @@ class PacedEngine(Engine):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnowingEngine(Engine):
-    """A method of ``plc.Concealer`` that knows the ``behind`` packets behind each lost one."""
+class ReceivingEngine(Engine):
+    """A receiver at a fixed delay, whose packets come with :data:`JITTER_MS`.
 
-    behind: int
+    Attributes
+    ----------
+    rtp, pieces : float or None
+        ``delay_ms`` of a receiver of RTP (L16), which plays a packet later, or of a
+        :class:`plc.PlayoutBuffer`; one of them.
+    """
+
+    rtp: float | None = None
+    pieces: float | None = None
 
     def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
         """Return the samples that a listener hears."""
-        settings = asdict(self)
-        reach = settings.pop("behind") + 1
-        settings |= {"sample_rate": sample_rate, "channels": signal.shape[1], "budget_ms": math.inf}
-        concealer = plc.Concealer(packet_samples=packet_samples, prepare="never", **settings)
-        packets = np.split(signal, range(packet_samples, len(signal), packet_samples))
-        played: list[Any] = []
-        for k, lost in enumerate(trace.tolist()):
-            ahead = range(k + 1, min(k + reach, len(trace)) if lost else 0)
-            behind = [((j - k - 1) * packet_samples, packets[j]) for j in ahead if not trace[j]]
-            played.append(concealer.push(None if lost else packets[k], behind=behind))
-        played.append(concealer.flush())
-        return np.concatenate(played)[concealer.delay :]
+        packet_ms = 1000.0 * packet_samples / sample_rate
+        if self.rtp is not None:
+            waits, rest_ms = divmod(self.rtp, packet_ms)
+            waits += 1.0  # what a tick pulls is heard a block later
+        else:
+            assert self.pieces is not None
+            waits, rest_ms = float(-(-self.pieces // packet_ms)), 0.0
+        # A packet of silence leads in, without jitter: the delay counts from its arrival.
+        packets = np.pad(signal, ((packet_samples, 0), (0, 0)))
+        packets = packets.reshape(-1, packet_samples, signal.shape[1])
+        rng = np.random.default_rng([self.seed, *np.packbits(trace).tolist()])
+        comes_ms = packet_ms * np.arange(len(packets)) + rng.exponential(JITTER_MS, len(packets))
+        comes_ms[0] = 0.0
+        comes_ms[1:][trace] = math.inf
+        order = np.argsort(comes_ms, kind="stable").tolist()
+        put, take, close = self._receiver(packet_samples, sample_rate, signal.shape[1])
+        played = []
+        for tick in range(len(packets) + int(waits)):
+            now_ms = rest_ms + tick * packet_ms
+            while order and comes_ms[order[0]] <= now_ms:
+                place = order.pop(0)
+                put(place, packets[place], comes_ms[place] / 1000.0)
+            played.append(np.array(take(now_ms / 1000.0)))
+        close()
+        return np.concatenate(played[int(waits) + 1 :])
+
+    def _receiver(
+        self, packet_samples: int, sample_rate: int, channels: int
+    ) -> tuple[
+        Callable[[int, Samples, float], object], Callable[[float], Samples], Callable[[], object]
+    ]:
+        """Return how a receiver takes packet k, gives a block, both at a time in s, and ends."""
+        engine: dict[str, Any] = {"method": self.method, "model": self.model, "budget_ms": math.inf}
+        engine |= {"content": self.content, "seed": self.seed, "prepare": "never"}
+        if self.pieces is not None:
+            buffer = plc.PlayoutBuffer(
+                sample_rate,
+                channels,
+                packet_ms=1000.0 * packet_samples / sample_rate,
+                delay_ms=self.pieces,
+                max_delay_ms=0.0,
+                **engine,
+            )
+            return (
+                lambda k, packet, _: buffer.put(packet, at=k * packet_samples),
+                lambda _: buffer.take(packet_samples)[0],
+                buffer.concealer.close,
+            )
+        codec = L16(sample_rate, channels)
+        form = StreamConfig(
+            sample_rate=sample_rate, channels=channels, packet_samples=packet_samples, **engine
+        )
+        delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=self.rtp, max_delay_ms=MAX_DELAY_MS)
+        playout = Playout(ReceiverConfig(stream=form, delay=delay), codec)
+
+        def put(k: int, packet: Samples, now_s: float) -> None:
+            sent = RtpPacket(96, k % 2**16, k * packet_samples, 1, codec.encode(packet))
+            playout.put(build_rtp(sent), now_s)
+
+        return put, lambda now_s: playout.tick(now_s).T, playout.close
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,23 +337,26 @@ def contender(
         word, equals, value = part.partition("=")
         if word in ("model", "content", "prepare") and equals:
             settings[word] = value
-        elif count := re.fullmatch(r"(lookahead|behind)(\d+)", part):
-            settings[count[1]] = int(count[2])
+        elif count := re.fullmatch(r"lookahead(\d+)", part):
+            settings["lookahead"] = int(count[1])
+        elif delay := re.fullmatch(r"(rtp|pieces)=(\d{1,4})", part):
+            settings[delay[1]] = float(delay[2])
         elif part not in ("paced", "file"):
             raise ConfigError(
                 f"method {name!r}: {'@' + part} is not understood; methods are written "
-                "METHOD[@lookaheadK][@behindK][@model=NAME][@content=NAME] or "
+                "METHOD[@lookaheadK|@rtp=MS|@pieces=MS][@model=NAME][@content=NAME] or "
                 "METHOD@file[@model=NAME][@content=NAME]"
             )
     if "prepare" in settings and ("paced" not in parts or settings["prepare"] not in PREPARE):
         raise ConfigError(f"method {name!r}: give METHOD@paced@prepare={'|'.join(PREPARE)}")
-    for word in {"lookahead", "behind"} & settings.keys() if "file" in parts else ():
-        raise ConfigError(f"method {name!r}: @file sees everything; leave @{word} out")
+    ways = [each for each in ("file", "paced") if each in parts]
+    ways += [each for each in ("lookahead", "rtp", "pieces") if each in settings]
+    if len(ways) > 1 and ways != ["paced", "lookahead"]:
+        raise ConfigError(f"method {name!r}: @{ways[0]} and @{ways[1]} exclude each other")
     if "file" in parts:
         return FileRepair(**settings)
-    if "behind" in settings and "paced" in parts:
-        raise ConfigError(f"method {name!r}: @paced is told of nothing behind; leave @behind out")
-    kinds = KnowingEngine if "behind" in settings else PacedEngine if "paced" in parts else Engine
+    received = {"rtp", "pieces"} & settings.keys()
+    kinds = ReceivingEngine if received else PacedEngine if "paced" in parts else Engine
     return kinds(**settings, seed=seed)
 
 

@@ -60,7 +60,7 @@ def test_a_file_is_filled_from_both_sides_of_every_burst() -> None:
     played = made.play(np.where(np.repeat(trace, 800)[:, None], 0, signal), trace, 800, RATE)
     expected = inpaint(signal, [(800, 2400), (3200, 4000)], sample_rate=RATE, model="ar")
     np.testing.assert_array_equal(played, expected)
-    with pytest.raises(ConfigError, match="leave @lookahead out"):
+    with pytest.raises(ConfigError, match="@file and @lookahead exclude"):
         contender("ar@file@lookahead1")
     with pytest.raises(ModelError, match="in the package"):
         contenders.check_methods(["auto@file@model=nothing"])
@@ -72,6 +72,29 @@ def test_an_engine_method_plays_with_its_lookahead() -> None:
     assert played.dtype == np.float32
     np.testing.assert_array_equal(played[:160], stream()[:160])
     assert np.abs(played[160:320]).max() > 0.0
+
+
+@pytest.mark.parametrize("kind", ["rtp", "pieces"])
+def test_a_receiver_plays_what_came_and_fills_holes_from_both_sides(kind: str) -> None:
+    packet, trace = 320, np.zeros(60, np.bool_)
+    trace[[20, 31, 42]] = True
+    signal = tones(2, RATE, 60 * packet)[:, None]
+    lossy = np.where(np.repeat(trace, packet)[:, None], 0, signal)
+    errors = {}
+    for delay_ms in (0, 60):
+        played = contender(f"ar@{kind}={delay_ms}").play(lossy, trace, packet, RATE)
+        assert played.shape == signal.shape
+        errors[delay_ms] = played - signal
+    missing = np.repeat(trace, packet)
+    # 16 bits on the wire; a crossfade of 2.5 ms behind each hole.
+    received = np.repeat(~trace & ~np.roll(trace, 1), packet)
+    assert np.abs(errors[60][received]).max() <= 2**-15
+    assert np.square(errors[60][missing]).sum() < 0.75 * np.square(errors[0][missing]).sum()
+    for other in ("lookahead1", "paced", "file"):
+        with pytest.raises(ConfigError, match="exclude each other"):
+            contender(f"ar@{other}@{kind}=60")
+    with pytest.raises(ConfigError, match="is not understood"):
+        contender(f"ar@{kind}=-1")
 
 
 class Constant:
