@@ -37,16 +37,20 @@ from plc.programs import rivals
 CLIPS = ("music", "clarinet", "speech")
 SPEECH = "speech"
 PAGE = "index.html"
-# What the table compares, by method: the usual remedies, linear prediction as published, ours.
-LABELS = {"repeat": "repeat", "pitch": "pitch", "lpc": "LPC", "auto": "plc"}
-OURS = LABELS["auto"]
+# What the table compares, by method: the usual remedies, linear prediction as published.
+REMEDIES = {"repeat": "repeat", "pitch": "pitch", "lpc": "LPC"}
+OURS = "plc"
+BUFFERED = "plc-60ms"
+# What a jitter buffer of 60 ms holds behind a lost packet of 20 ms.
+_BUFFERED_PACKETS = 2
 LOSSY = "lossy"
 HOW = {
     LOSSY: "silence",
     "repeat": "the last packet again",
     "pitch": "the last pitch period (telephones)",
     "LPC": "linear prediction (Marafioti 2019)",
-    OURS: "this engine",
+    OURS: "this engine, from the past alone",
+    BUFFERED: "this engine, from both sides: what waits in a jitter buffer of 60 ms",
 }
 """How each fills a gap; a rival's is the caller's."""
 _SAYS = {
@@ -276,11 +280,11 @@ class _Bench:
 
 
 def _check_folder(folder: Path, rivals: Iterable[str]) -> None:
-    labels = ("original", LOSSY, *LABELS.values(), *rivals)
+    labels = ("original", LOSSY, *REMEDIES.values(), OURS, BUFFERED, *rivals)
     endings = (".trace", ".png", *(f"-{label.lower()}.wav" for label in labels))
     every = {f"{clip}{ending}" for clip in CLIPS for ending in endings}
     # A demonstration may have been without these, or may be of an earlier version.
-    newer = (".png", *(f"-{label.lower()}.wav" for label in ("pitch", *rivals)))
+    newer = (".png", *(f"-{label.lower()}.wav" for label in ("pitch", BUFFERED, *rivals)))
     names = sorted(
         name for name in every if not (name.startswith("clarinet") or name.endswith(newer))
     )
@@ -323,14 +327,13 @@ def _play_all(
 ) -> tuple[list[DemoRow], dict[str, NDArray[np.float32]]]:
     lost = np.repeat(stream.lost, stream.packet_samples)[: len(stream.original)]
     played = {LOSSY: np.where(lost, np.float32(0.0), stream.original)}
-    *methods, ours = LABELS
-    for method in methods:
-        _tell(progress, f"{clip}: {LABELS[method]}")
+    for method, label in REMEDIES.items():
+        _tell(progress, f"{clip}: {label}")
         stated = stream.original[:, None], stream.lost, stream.packet_samples, stream.sample_rate
-        played[LABELS[method]] = rivals.play(method, *stated)[:, 0]
-    _tell(progress, f"{clip}: {', '.join([*bench.rivals, LABELS[ours]])}")
+        played[label] = rivals.play(method, *stated)[:, 0]
+    _tell(progress, f"{clip}: {', '.join([*bench.rivals, OURS])}")
     played |= bench.played(stream)
-    played[LABELS[ours]] = _play(stream)
+    played |= {OURS: _play(stream, 0), BUFFERED: _play(stream, _BUFFERED_PACKETS)}
     took_ms, limit_ms = bench.live[clip]
     _write(folder / f"{clip}-original.wav", stream.original, stream.sample_rate)
     rows = []
@@ -356,7 +359,8 @@ def _play_all(
     return rows, played
 
 
-def _play(stream: LossyClip) -> NDArray[np.float32]:
+def _play(stream: LossyClip, known: int) -> NDArray[np.float32]:
+    """Return what is heard where so many packets behind each lost one have come."""
     concealer = Concealer(
         sample_rate=stream.sample_rate,
         channels=1,
@@ -365,8 +369,14 @@ def _play(stream: LossyClip) -> NDArray[np.float32]:
     )
     packets = in_packets(stream.original[:, None], stream.packet_samples)
     played = np.empty_like(packets)
+    n = stream.packet_samples
     for i, packet in enumerate(packets):
-        played[i] = concealer.push(None if stream.lost[i] else packet)
+        if not stream.lost[i]:
+            played[i] = concealer.push(packet)
+            continue
+        behind = enumerate(packets[i + 1 :][:known])
+        there = [(k * n, each) for k, each in behind if not stream.lost[i + 1 + k]]
+        played[i] = concealer.push(None, behind=there)
     return played.reshape(-1)[: len(stream.original)]
 
 

@@ -1,11 +1,12 @@
-// One stream, played four ways at the same time, so that a listener can switch between them.
+// One stream, played in several ways at the same time, so that a listener can switch between them.
 //
-// All lanes see the same losses and the same delay. The one that is heard is faded over to the next
-// in 10 ms. Nothing is allocated after construction.
+// All lanes see the same losses and the same delay, that of a jitter buffer of so many packets: "plc"
+// fills from both sides where the buffer holds what is behind, "past" does not look. The one that is
+// heard is faded over to the next in 10 ms. Nothing is allocated after construction.
 
 import { CONCEALED, Concealer } from "./plc.mjs";
 
-export const LANES = ["silence", "repetition", "plc", "original"];
+export const LANES = ["silence", "repetition", "past", "plc", "original"];
 
 const SWITCH_S = 0.01;
 
@@ -15,6 +16,8 @@ export class Lanes {
     const samples = channels * packetSamples;
     this.channels = channels;
     this.step = new Concealer({ ...settings, module });
+    this.past = lookahead ? new Concealer({ ...settings, module, lookahead: 0, prepare: false }) : null;
+    this.began = 0; // when the last push of step began, in ms
     // Packets whose turn to play has not come: as many as the step waits for, and one.
     this.pending = Array.from({ length: lookahead + 1 }, () => new Float32Array(samples));
     this.pendingLost = new Uint8Array(lookahead + 1);
@@ -50,8 +53,11 @@ export class Lanes {
     if (!this.lost) this.last.set(this.original);
     sources[0] = this.lost ? this.silence : this.original;
     sources[1] = this.last;
-    sources[2] = this.step.push(lost ? null : packet);
-    sources[3] = this.original;
+    const alone = this.past?.push(this.lost ? null : this.original);
+    this.began = performance.now();
+    sources[3] = this.step.push(lost ? null : packet);
+    sources[2] = alone ?? sources[3];
+    sources[4] = this.original;
     this.concealed = (this.step.flags & CONCEALED) !== 0;
     this.mix();
     return this.mixed;

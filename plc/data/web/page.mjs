@@ -16,7 +16,9 @@ const SHOWN_MS = 200;
 // A browser may take so long to begin to write a file.
 const KEEP_MS = 60_000;
 const CLIPS = { music: "Music", speech: "Speech" };
-const SPOKEN = { silence: "silence", repetition: "repetition", plc: "plc", original: "original" };
+const SPOKEN = {
+  silence: "silence", repetition: "repetition", past: "plc, from the past", plc: "plc", original: "original",
+};
 // What networks are for, and what they do then.
 const DOES = { speech: "conceals speech", music: "conceals music", bridges: "bridges gaps in speech" };
 
@@ -252,7 +254,7 @@ async function settingsOf() {
   for (const use of Object.keys(DOES).filter((each) => $(`network-${each}`).checked)) {
     const name = modelFor(sampleRate, use);
     if (name === null) lacks[use] = "there is none for this sample rate";
-    else if (use === "bridges" && !settings.lookahead) lacks[use] = "it needs a lookahead";
+    else if (use === "bridges" && !settings.lookahead) lacks[use] = "it needs a jitter buffer";
     else if (!(await fetchNetwork(use, name))) lacks[use] = "it could not be fetched";
     else names[use] = name;
   }
@@ -455,7 +457,7 @@ function listen() {
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("select, input[type=file], summary");
     if (!$("keys").checked || typing || event.ctrlKey || event.altKey || event.metaKey) return;
-    const lane = { a: "silence", b: "repetition", c: "plc", d: "original" }[event.key.toLowerCase()];
+    const lane = { a: "silence", b: "repetition", c: "past", d: "plc", e: "original" }[event.key.toLowerCase()];
     if (lane) {
       choose("lane", lane);
       $("lanes").dispatchEvent(new Event("change"));

@@ -67,9 +67,8 @@ class Engine {
   take(packet) {
     const { counts, lanes, report } = this;
     const lost = this.losses.next();
-    const began = performance.now();
     const played = lanes.push(packet, lost);
-    this.times[lanes.step.servedBy ?? "received"].add(1000 * (performance.now() - began));
+    this.times[lanes.step.servedBy ?? "received"].add(1000 * (performance.now() - lanes.began));
     counts.packets += 1;
     if (lanes.lost) counts.lost += 1;
     if (lanes.concealed) counts.concealed += 1;

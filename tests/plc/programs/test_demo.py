@@ -15,7 +15,18 @@ from plc.engine.trace_files import read_trace
 from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError
 from plc.files.audio import read_audio
 from plc.files.distances import nmse_db
-from plc.programs.demo import CLIPS, LABELS, LOSSY, OURS, SPEECH, DemoReport, Rival, clip_audio, run
+from plc.programs.demo import (
+    BUFFERED,
+    CLIPS,
+    LOSSY,
+    OURS,
+    REMEDIES,
+    SPEECH,
+    DemoReport,
+    Rival,
+    clip_audio,
+    run,
+)
 
 BUNDLE_BYTES_MAX = 1_000_000
 
@@ -66,7 +77,7 @@ def test_a_demo_in_which_nothing_is_lost_is_refused(tmp_path: Path) -> None:
 def test_the_demo_compares_all_ways_on_the_same_losses(report: DemoReport) -> None:
     folder = Path(report.folder)
     assert [(row.clip, row.label) for row in report.rows] == [
-        (clip, label) for clip in CLIPS for label in (LOSSY, *LABELS.values())
+        (clip, label) for clip in CLIPS for label in (LOSSY, *REMEDIES.values(), OURS, BUFFERED)
     ]
     for row in report.rows:
         original, sample_rate = clip_audio(row.clip)
@@ -91,7 +102,7 @@ def test_speech_is_judged_by_those_who_can(report: DemoReport) -> None:
 def test_rivals_play_beside_and_one_that_cannot_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plc.programs.demo.LABELS", {"repeat": "repeat", "pitch": "pitch"})
+    monkeypatch.setattr("plc.programs.demo.REMEDIES", {"repeat": "repeat"})
 
     def inverted(signal: Any, lost: Any, packet_samples: int, sample_rate: int) -> Any:
         assert (sample_rate, signal.shape) in stated
@@ -159,7 +170,7 @@ def test_the_page_holds_every_version_and_refers_to_nothing(report: DemoReport) 
         stored = clip["audio"]["reference"]
         reference = soundfile.read(io.BytesIO(base64.b64decode(stored["audio"])))[0]
         np.testing.assert_allclose(reference, original, atol=2**-15)
-        for label in (LOSSY, *LABELS.values()):
+        for label in (LOSSY, *REMEDIES.values(), OURS, BUFFERED):
             part = soundfile.read(io.BytesIO(base64.b64decode(clip["audio"][label]["audio"])))[0]
             heard = read_audio(Path(report.folder, f"{name}-{label.lower()}.wav"))[0][:, 0]
             whole = reference + part if clip["audio"][label]["difference"] else part
@@ -172,7 +183,9 @@ def test_on_music_and_an_instrument_ours_is_better_than_all_and_far_better_than_
     for clip, over_silence_db in (("music", 2.0), ("clarinet", 6.0)):
         rows = {row.label: row.nmse_db for row in report.rows if row.clip == clip}
         assert rows[LOSSY] == pytest.approx(0.0)
+        both_sides = rows.pop(BUFFERED)
         assert rows["plc"] == min(rows.values())
+        assert both_sides < rows["plc"] + 0.1
         assert rows["plc"] < -over_silence_db
         assert rows["plc"] < rows["repeat"] - 5.0
 

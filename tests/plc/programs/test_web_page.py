@@ -228,7 +228,7 @@ def test_the_keys_choose_what_is_heard(opened: Open) -> None:
     visit.page.wait_for_selector("#start:enabled")
     visit.page.keyboard.press("Space")
     gaps = {}
-    for key, name in (("d", "original"), ("a", "silence"), ("b", "repetition"), ("c", "plc")):
+    for key, name in (("e", "original"), ("a", "silence"), ("b", "repetition"), ("d", "plc")):
         visit.page.keyboard.press(key)
         assert visit.text("#heard") == name
         assert visit.page.is_checked(f"input[name=lane][value={name}]")
@@ -371,7 +371,7 @@ def test_music_and_bridges_have_networks_of_their_own(
     assert visit.requests[1:] == [f"{addresses['http']}{name}.plcm" for name in names]
     visit.page.click("summary")
     visit.page.select_option("#lookahead", "0")
-    visit.engine("The network for bridges does not serve: it needs a lookahead.")
+    visit.engine("The network for bridges does not serve: it needs a jitter buffer.")
     visit.page.select_option("#lookahead", "2")
     visit.slide("packet", 5)  # 60 ms
     visit.engine("The network for bridges does not serve: its packets are too long or too short.")
@@ -682,7 +682,7 @@ def test_every_control_has_a_name_and_can_be_reached_by_keyboard(opened: Open) -
     # Arrows move through a group of choices, and keys that belong to a control stay with it.
     visit.page.focus("input[name=lane][value=plc]")
     visit.page.keyboard.press("ArrowUp")
-    assert visit.text("#heard") == "repetition"
+    assert visit.text("#heard") == "plc, from the past"
     visit.page.focus("#share")
     visit.page.keyboard.press("ArrowRight")
     assert visit.text("#share-said") == "11 %"

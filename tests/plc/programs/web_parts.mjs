@@ -116,10 +116,11 @@ const checks = {
       const n = PACKET * channels;
       const lag = lookahead * n;
       const heard = {};
-      for (const lane of ["silence", "repetition", "plc", "original"]) {
+      for (const lane of ["silence", "repetition", "past", "plc", "original"]) {
         heard[lane] = played(new Lanes(module(), all, lane), signal, trace);
       }
       const step = new Concealer({ ...all, module: module() });
+      const alone = new Concealer({ ...all, lookahead: 0, module: module() });
       trace.forEach((lost, k) => {
         const own = step.push(lost ? null : signal.subarray(k * n, (k + 1) * n));
         assert.deepEqual(heard.plc.subarray(k * n, (k + 1) * n), own);
@@ -127,6 +128,7 @@ const checks = {
       const packet = (x, k) => x.subarray(k * n + lag, (k + 1) * n + lag);
       for (let k = 0; k < packets - lookahead; k++) {
         const truth = signal.subarray(k * n, (k + 1) * n);
+        assert.deepEqual(packet(heard.past, k), alone.push(trace[k] ? null : truth));
         assert.deepEqual(packet(heard.original, k), truth);
         assert.deepEqual(packet(heard.silence, k), trace[k] ? new Float32Array(n) : truth);
         if (trace[k]) {
@@ -151,7 +153,7 @@ const checks = {
     assert.deepEqual(heard.subarray(25 * PACKET, 30 * PACKET), signal.subarray(25 * PACKET, 30 * PACKET));
     assert.ok(heard.subarray(12 * PACKET, 20 * PACKET).every((x) => x === 0));
     assert.deepEqual(heard.subarray(45 * PACKET), signal.subarray(45 * PACKET));
-    assert.equal(LANES.length, 4);
+    assert.equal(LANES.length, 5);
   },
 
   // What the worker gives back is played in order and as long after the input as is told. Where it is

@@ -390,7 +390,7 @@ def test_the_demo_prints_a_table_and_ends_calmly_without_matplotlib_judges_and_c
         "lossy",
         "repeat",
         "LPC",
-        "speech-plc.wav",
+        "speech-plc-60ms.wav",
         "+0.0 dB",
         "[plots]",
         "To score speech by PLCMOS and PESQ, too: pip install --no-deps speechmos; pip install ",
@@ -608,7 +608,7 @@ def test_what_is_sent_or_relayed_into_files_asks_before_it_begins(clip: Path) ->
 def test_a_demonstration_renews_its_own_folder_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plc.programs.demo.LABELS", {"repeat": "repeat"})
+    monkeypatch.setattr("plc.programs.demo.REMEDIES", {"repeat": "repeat"})
     for module in ("plc_bench.scores.registry", "plc_bench.peers.opus"):
         monkeypatch.setitem(sys.modules, module, None)
     mine = ("demo", "--no-picture", "--out")
