@@ -360,7 +360,7 @@ def _play_all(
 
 
 def _play(stream: LossyClip, known: int) -> NDArray[np.float32]:
-    """Return what is heard where so many packets behind each lost one have come."""
+    """Play a clip where ``known`` packets behind each lost one have come."""
     concealer = Concealer(
         sample_rate=stream.sample_rate,
         channels=1,

@@ -87,7 +87,8 @@ def receiver(
     means over seeds. Several settings and --no-scores give a curve.
     Schedules: two-links, minority (some packets slower), tcp, wifi, mobile
     (stalls), wander, drift, fast, slow (clocks), step-up, step-down, tail,
-    tail-loss, lossy (jitter), talk (pauses); docs/measuring.md has each.
+    tail-loss (jitter), lossy-5, lossy-20, lossy-40, talk (pauses);
+    docs/measuring.md has each.
     NetEq needs Debian's libtgowt-dev.
     """
     from plc_bench.report.charts import draw_receivers

@@ -194,7 +194,8 @@ class ReceivingEngine(Engine):
         form = StreamConfig(
             sample_rate=sample_rate, channels=channels, packet_samples=packet_samples, **engine
         )
-        delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=self.rtp, max_delay_ms=MAX_DELAY_MS)
+        delay_ms = 0.0 if self.rtp is None else self.rtp
+        delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=delay_ms, max_delay_ms=MAX_DELAY_MS)
         playout = Playout(ReceiverConfig(stream=form, delay=delay), codec)
 
         def put(k: int, packet: Samples, now_s: float) -> None:
@@ -349,8 +350,11 @@ def contender(
             )
     if "prepare" in settings and ("paced" not in parts or settings["prepare"] not in PREPARE):
         raise ConfigError(f"method {name!r}: give METHOD@paced@prepare={'|'.join(PREPARE)}")
-    ways = [each for each in ("file", "paced") if each in parts]
-    ways += [each for each in ("lookahead", "rtp", "pieces") if each in settings]
+    ways = [
+        each
+        for each in ("file", "paced", "lookahead", "rtp", "pieces")
+        if each in parts or each in settings
+    ]
     if len(ways) > 1 and ways != ["paced", "lookahead"]:
         raise ConfigError(f"method {name!r}: @{ways[0]} and @{ways[1]} exclude each other")
     if "file" in parts:

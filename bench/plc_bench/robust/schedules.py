@@ -107,10 +107,13 @@ def _tail(sent_ms: Times, rng: np.random.Generator) -> Times:
     return sent_ms + np.minimum(3.0 * rng.pareto(1.3, sent_ms.size), _LARGEST_TAIL_MS)
 
 
-def _lossy(sent_ms: Times, rng: np.random.Generator) -> Times:
-    arrivals_ms = sent_ms + rng.exponential(5.0, sent_ms.size)
-    losses = GilbertElliott(0.2, 2.0).trace(sent_ms.size, int(rng.integers(2**31)))
-    return np.where(losses, np.inf, arrivals_ms)
+def _lossy(lost: float) -> _Maker:
+    def maker(sent_ms: Times, rng: np.random.Generator) -> Times:
+        arrivals_ms = sent_ms + rng.exponential(5.0, sent_ms.size)
+        losses = GilbertElliott(lost, 2.0).trace(sent_ms.size, int(rng.integers(2**31)))
+        return np.where(losses, np.inf, arrivals_ms)
+
+    return maker
 
 
 def _tail_lossy(sent_ms: Times, rng: np.random.Generator) -> Times:
@@ -137,7 +140,9 @@ SCHEDULES: dict[str, tuple[float, _Maker]] = {
     "step-down": (1.0, _step(80.0, 0.0)),
     "tail": (1.0, _tail),
     "tail-loss": (1.0, _tail_lossy),
-    "lossy": (1.0, _lossy),
+    "lossy-5": (1.0, _lossy(0.05)),
+    "lossy-20": (1.0, _lossy(0.2)),
+    "lossy-40": (1.0, _lossy(0.4)),
     "talk": (0.9995, _talk),
 }
 """Speed of the sender's clock and maker of arrivals, by name; docs/measuring.md describes them."""

@@ -16,9 +16,11 @@ def test_a_seed_makes_one_schedule_in_which_nothing_comes_before_it_is_sent(name
     assert (arrivals_ms[there] >= sent_ms[there]).all()
     assert (arrivals_ms[there] <= sent_ms[there] + 500.0).all()
     lost = float(np.isinf(arrivals_ms).mean())
-    lost_as_named = {"tail-loss": (0.03, 0.07), "lossy": (0.17, 0.23)}
-    least, most = lost_as_named.get(name, (-1.0, 0.01))
-    assert least < lost < most
+    as_named = {"tail-loss": 0.05, "lossy-5": 0.05, "lossy-20": 0.2, "lossy-40": 0.4}
+    if name in as_named:
+        assert lost == pytest.approx(as_named[name], abs=0.03)
+    else:
+        assert lost < 0.01
     assert np.isnan(arrivals_ms).any() == (name == "talk")
 
 
