@@ -29,7 +29,7 @@ from plc.errors import AudioFileError, ConfigError, MissingExtraError, PlcError,
 from plc.files.audio import read_audio
 from plc.files.distances import lsd_db, nmse_db
 from plc.files.pages import listening
-from plc.files.pages.picture import LossyClip, around_gap, draw
+from plc.files.pages.picture import LossyClip, draw
 from plc.files.streamed import in_packets
 from plc.files.writing import AudioWriter
 from plc.programs import rivals
@@ -208,8 +208,8 @@ def run(
     _tell(progress, "page")
     about = "Three recordings, played as a listener would hear them. "
     about += f"Packets of {_PACKET_MS:g} ms were lost in bursts, the same for all. {_CREDITS}"
-    marks = "Red marks are losses. On the right one gap: the original grey, what was played blue."
-    page = listening.page("Packets lost and concealed", about, _table(rows), heard, marks)
+    title, marks = "Packets lost and concealed", "Red marks are losses."
+    page = listening.page(title, about, _table(rows), heard, marks)
     listening.write(folder / PAGE, page)
     return DemoReport(
         folder=str(folder),
@@ -479,7 +479,6 @@ def _to_hear(
         sample_rate=stream.sample_rate,
         versions=versions,
         lost=np.repeat(stream.lost, stream.packet_samples)[: len(stream.original)],
-        near=around_gap(stream),
     )
 
 

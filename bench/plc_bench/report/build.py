@@ -6,6 +6,7 @@
     report/curves.png     the curves as a picture, for other pages
     report/clips/N.js     the audio of one clip, loaded when it is first played
     report/clips/N-K.png  spectrograms, the lost packets marked
+    report/clips/N-K.svg  one gap as a wave
 
 It opens from a disk, without a server: a browser lets a ``file://`` page run scripts that lie
 beside it, but not read files, so the audio comes as a script. It is FLAC, not a lossy codec, which
@@ -33,6 +34,7 @@ from plc.files.pages import listening
 from plc.files.pages.listening import (
     difference_or_whole,
     flac_base64,
+    gap_waves,
     levels_db,
     mono,
     spectrogram_png,
@@ -51,7 +53,7 @@ from plc_bench.scores import registry
 # A page larger than this is slow to pass on; fewer or shorter excerpts make it smaller.
 LARGE_MB = 60.0
 # Files of a page in its folder of clips; other files are kept.
-_OURS = re.compile(r"\d+\.js|\d+-\d+\.png")
+_OURS = re.compile(r"\d+\.js|\d+-\d+\.(?:png|svg)")
 # Stands in every page of ours.
 _OWN_PAGE = "plcClip"
 _SCRIPTS = ("page.js", "listen.js")
@@ -169,12 +171,16 @@ def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> di
     samples = {name: excerpt.read(name) for name in order}
     reference = samples[REFERENCE]
     lost = np.repeat(excerpt.trace, excerpt.packet_samples)
-    loudest_db = float(levels_db(mono(reference), excerpt.sample_rate).max())
+    heard = [mono(samples[name]) for name in order]
+    loudest_db = float(levels_db(heard[0], excerpt.sample_rate).max())
+    waves = gap_waves(heard, lost[: len(reference)], excerpt.sample_rate)
     audio, tracks = {}, []
     for place, name in enumerate(order):
-        png = spectrogram_png(mono(samples[name]), lost, excerpt.sample_rate, loudest_db)
-        picture = f"{number}-{place}.png"
+        png = spectrogram_png(heard[place], lost, excerpt.sample_rate, loudest_db)
+        picture, near = f"{number}-{place}.png", f"{number}-{place}.svg"
         (folder / picture).write_bytes(png)
+        if waves:
+            (folder / near).write_text(waves[place], encoding="utf-8")
         # The page makes the lossy version itself; that of zeros is the same.
         if name == REFERENCE or not np.array_equal(samples[name], samples[LOSSY]):
             stored, is_difference = difference_or_whole(reference, samples[name])
@@ -189,6 +195,7 @@ def _write_clip(folder: Path, number: int, excerpt: Excerpt, study: Study) -> di
                 "name": name,
                 "label": "lossy, not concealed" if name == LOSSY else name,
                 "picture": f"clips/{picture}",
+                "near": f"clips/{near}" if waves else None,
                 "scores": _shown_scores(study, excerpt, name),
             }
         )

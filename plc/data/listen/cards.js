@@ -86,7 +86,8 @@ class Card {
     const near = element("img", {
       class: "near",
       src: track.near,
-      alt: `Waveform of ${track.label} around one gap, the original in grey`,
+      loading: "lazy",
+      alt: `Waveform of ${track.label} around one gap, ${this.clip.tracks[0].label} in grey`,
       onclick: () => this.choose(track.name),
     });
     const root = element(

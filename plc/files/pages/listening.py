@@ -62,8 +62,6 @@ class Clip:
     """bool, shape (n,)."""
     seen: tuple[int, ...] = ()
     """Channels whose mean its pictures show; none: all."""
-    near: tuple[int, int] | None = None
-    """Samples between which each waveform is shown; None: no waveforms."""
 
 
 def page(
@@ -182,7 +180,9 @@ def _hash(text: str) -> str:
 
 def _described(number: int, clip: Clip) -> dict[str, Any]:
     stored = [as_integers(version.signal) for version in clip.versions]
-    loudest_db = float(levels_db(mono(stored[0], clip.seen), clip.sample_rate).max())
+    heard = [mono(samples, clip.seen) for samples in stored]
+    loudest_db = float(levels_db(heard[0], clip.sample_rate).max())
+    waves = gap_waves(heard, clip.lost, clip.sample_rate)
     audio, tracks = {}, []
     for place, (version, samples) in enumerate(zip(clip.versions, stored, strict=True)):
         # The player knows the first one by this name.
@@ -197,8 +197,8 @@ def _described(number: int, clip: Clip) -> dict[str, Any]:
                 "name": name,
                 "label": version.name,
                 "scores": version.note,
-                "picture": _picture(mono(samples, clip.seen), clip, loudest_db),
-                "near": _near(stored[0], samples if place else None, clip),
+                "picture": _picture(heard[place], clip, loudest_db),
+                "near": _data_url("svg+xml", waves[place].encode()) if waves else None,
             }
         )
     return {
@@ -218,17 +218,11 @@ def _picture(signal: NDArray[np.float64], clip: Clip, loudest_db: float) -> str 
         png = spectrogram_png(signal, clip.lost, clip.sample_rate, loudest_db)
     except MissingExtraError:
         return None
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return _data_url("png", png)
 
 
-def _near(original: NDArray[np.int16], played: NDArray[np.int16] | None, clip: Clip) -> str | None:
-    if clip.near is None:
-        return None
-    cut = slice(*clip.near)
-    sent = mono(original[cut], clip.seen)
-    heard = None if played is None else mono(played[cut], clip.seen)
-    svg = waveform_svg(sent, heard, clip.lost[cut], 1.25 * float(np.abs(sent).max()) or 1.0)
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+def _data_url(kind: str, image: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def as_integers(signal: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -322,52 +316,99 @@ def levels_db(signal: NDArray[np.float64], sample_rate: int) -> NDArray[np.float
     return levels
 
 
-_WIDTH, _HEIGHT = 300, 100
-# Points of a line: as many as a screen shows.
-_POINTS = 600
-_STYLE = {"original": ("#a9adb5", 2.4), "played": ("#1f5fa8", 1.4)}
+# A wave: pixels, its axes' left, right, top and bottom; columns of a line; what is beside its gap.
+_WIDTH, _HEIGHT = 320, 116
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 308, 4, 88
+_COLUMNS = 300
+_BESIDE_S = 0.012
+_STYLE = {"behind": ("#a9adb5", 2.4), "heard": ("#1f5fa8", 1.4)}
 
 
-def waveform_svg(
-    original: NDArray[np.float64],
-    played: NDArray[np.float64] | None,
-    lost: NDArray[np.bool_],
-    peak: float,
-) -> str:
-    """Return a picture of a few milliseconds.
+def gap_waves(
+    signals: Sequence[NDArray[np.float64]], lost: NDArray[np.bool_], sample_rate: int
+) -> list[str]:
+    """Return one gap as a wave, as SVG, for each version of a clip.
+
+    It is the gap with the most energy, with 12 ms at both sides, or a quarter of its length. Axes
+    are time in ms, from its start, and amplitude, full scale 1.0; both are the same for all.
 
     Parameters
     ----------
-    original, played : float64, shape (n,)
-        What was sent and what was heard; None: the original itself.
-    lost : bool, shape (n,), lost samples
-    peak : float
-        Level at the upper edge; what is louder is cut.
+    signals : sequence of float64, shape (n,)
+        What was played of each version. The first is drawn behind the others, in grey.
+    lost : bool, shape (n,), lost samples; without any there are no waves
+    sample_rate : int, in Hz
     """
+    gaps = np.flatnonzero(np.diff(lost, prepend=False, append=False)).reshape(-1, 2)
+    if not len(gaps):
+        return []
+    power = np.sum(np.square(signals), axis=0)
+    start, stop = max(gaps, key=lambda gap: float(power[slice(*gap)].sum()))
+    beside = max(round(_BESIDE_S * sample_rate), (stop - start) // 4)
+    first, last = max(0, start - beside), min(lost.size, stop + beside)
+    shown = [signal[first:last] for signal in signals]
+    peak = 1.25 * float(np.abs(shown).max()) or 1.0
+    kept_ms = 1000 * (first - start) / sample_rate, 1000 * (last - start) / sample_rate
+    under = _gaps(lost[first:last]) + _axes(kept_ms, peak)
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'font-family="sans-serif" font-size="10" fill="#50555f">{under}'
+        + (_line(shown[0], peak, "behind") if place else "")
+        + f"{_line(signal, peak, 'heard')}</svg>"
+        for place, signal in enumerate(shown)
+    ]
+
+
+def _gaps(lost: NDArray[np.bool_]) -> str:
     edges = np.flatnonzero(np.diff(lost, prepend=False, append=False)).reshape(-1, 2)
-    scale = _WIDTH / max(1, lost.size)
-    gaps = "".join(
-        f'<rect x="{a * scale:.1f}" y="0" width="{(b - a) * scale:.1f}" height="{_HEIGHT}" '
-        'fill="#d1362f" fill-opacity="0.13"/>'
+    scale = (_RIGHT - _LEFT) / lost.size
+    return f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>' + "".join(
+        f'<rect x="{_LEFT + a * scale:.1f}" y="{_TOP}" width="{(b - a) * scale:.1f}" '
+        f'height="{_BOTTOM - _TOP}" fill="#d1362f" fill-opacity="0.13"/>'
         for a, b in edges
     )
-    lines = _line(original, peak, "played" if played is None else "original")
-    if played is not None:
-        lines += _line(played, peak, "played")
+
+
+def _axes(shown_ms: tuple[float, float], peak: float) -> str:
+    """Return grid, numbers and names of both axes."""
+    low, high = shown_ms
+    middle, centre = (_LEFT + _RIGHT) / 2, (_TOP + _BOTTOM) / 2
+    grid, numbers = f"M{_LEFT},{_TOP}V{_BOTTOM}H{_RIGHT}", ""
+    for value in _ticks(low, high):
+        x = _LEFT + (_RIGHT - _LEFT) * (value - low) / (high - low)
+        grid += f"M{x:.1f},{_TOP}V{_BOTTOM}"
+        numbers += f'<text x="{x:.1f}" y="99" text-anchor="middle">{value:g}</text>'
+    for value in _ticks(-peak, peak):
+        y = centre - (_BOTTOM - _TOP) / 2 * value / peak
+        grid += f"M{_LEFT},{y:.1f}H{_RIGHT}"
+        numbers += f'<text x="44" y="{y + 3.5:.1f}" text-anchor="end">{value:g}</text>'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        f'preserveAspectRatio="none"><rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
-        f"{gaps}{lines}</svg>"
+        f'<path d="{grid}" stroke="#c9ccd2" stroke-width="0.6" fill="none"/>{numbers}'
+        f'<text x="{middle}" y="112" text-anchor="middle">time (ms)</text>'
+        f'<text x="-{centre}" y="11" transform="rotate(-90)" text-anchor="middle">amplitude</text>'
     )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return at most six multiples of 1, 2 or 5 times a power of ten between two values."""
+    least = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(least))
+    step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= least)
+    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _line(signal: NDArray[np.float64], peak: float, style: str) -> str:
+    """Return a signal as a line: its samples, or the least and the most of each column."""
     colour, width = _STYLE[style]
-    at = np.unique(np.linspace(0, signal.size - 1, min(signal.size, _POINTS)).astype(int))
-    x = at * _WIDTH / max(1, signal.size)
-    y = _HEIGHT / 2 * (1 - (signal[at] / peak).clip(-1.1, 1.1))
+    at, value = np.arange(signal.size), signal
+    if signal.size > 2 * _COLUMNS:
+        starts = np.linspace(0, signal.size, _COLUMNS, endpoint=False).astype(int)
+        each = [limit.reduceat(signal, starts) for limit in (np.minimum, np.maximum)]
+        at, value = starts.repeat(2), np.stack(each, axis=1).ravel()
+    x = _LEFT + at * (_RIGHT - _LEFT) / signal.size
+    y = (_TOP + _BOTTOM) / 2 - (_BOTTOM - _TOP) / 2 * value / peak
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     return (
         f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}" '
-        'stroke-linejoin="round" vector-effect="non-scaling-stroke"/>'
+        'stroke-linejoin="round"/>'
     )

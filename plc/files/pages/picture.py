@@ -108,12 +108,6 @@ def loudest_gap(stream: LossyClip, start: int, stop: int) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def around_gap(stream: LossyClip) -> tuple[int, int]:
-    """Return the samples around the gap that the picture shows from near."""
-    stretch = detail(stream.lost, stream.packet_samples, stream.sample_rate, len(stream.original))
-    return _near(stream, loudest_gap(stream, *stretch))
-
-
 def _near(stream: LossyClip, gap: tuple[int, int]) -> tuple[int, int]:
     margin = round(_ZOOM_MARGIN_S * stream.sample_rate)
     first = max(0, gap[0] - margin)

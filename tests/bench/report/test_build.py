@@ -14,6 +14,7 @@ from plc_bench.quality import excerpts, study
 from plc_bench.report import build
 from plc_bench.report.ratings import FORMAT
 from tests.bench.quality.test_study import peer, settings, write_clips
+from tests.plc.files.pages.test_listening import wave_of
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
@@ -66,6 +67,11 @@ def test_a_page_holds_the_versions_to_the_last_bit(results: Path, tmp_path: Path
         assert clip["trace"] == "".join("01"[int(lost)] for lost in excerpt.trace)
         for track in clip["tracks"]:
             assert (tmp_path / "report" / track["picture"]).stat().st_size > 1000
+            lines, gaps = wave_of((tmp_path / "report" / track["near"]).read_text())
+            assert len(lines) == (1 if track["name"] == "reference" else 2)
+            (stop_ms,) = (stop for start, stop in gaps if abs(start) < 0.5)
+            inside = lines[-1][1][(lines[-1][0] > 1.0) & (lines[-1][0] < stop_ms - 1.0)]
+            assert (np.abs(inside).max() < 0.01) == (track["name"] in ("lossy", "zeros"))
 
 
 def test_names_cannot_become_markup(results: Path, tmp_path: Path) -> None:
@@ -79,12 +85,12 @@ def test_names_cannot_become_markup(results: Path, tmp_path: Path) -> None:
 def test_what_lies_beside_a_page_stays(results: Path, tmp_path: Path) -> None:
     clips = tmp_path / "report" / "clips"
     clips.mkdir(parents=True)
-    for name in ("mine.png", "app.js", "7.js", "7-2.png"):
+    for name in ("mine.png", "app.js", "7.js", "7-2.png", "7-2.svg"):
         (clips / name).touch()
     page = build.build(results, tmp_path / "report")
     left = {path.name for path in clips.iterdir()}
     assert {"mine.png", "app.js"} <= left
-    assert not {"7.js", "7-2.png"} & left
+    assert not {"7.js", "7-2.png", "7-2.svg"} & left
     ours = (*clips.iterdir(), page.path, page.path.with_name("curves.png"))
     assert page.total_bytes == sum(path.stat().st_size for path in ours)
 

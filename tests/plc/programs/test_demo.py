@@ -2,7 +2,6 @@ import base64
 import io
 import json
 import re
-import xml.etree.ElementTree as ET
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from plc.programs.demo import (
     clip_audio,
     run,
 )
+from tests.plc.files.pages.test_listening import wave_of
 
 BUNDLE_BYTES_MAX = 1_000_000
 
@@ -152,10 +152,12 @@ def test_the_page_shows_the_table_and_one_gap_from_near(report: DemoReport) -> N
         for track in clip["tracks"]:
             head, _, data = track["near"].partition(",")
             assert head == "data:image/svg+xml;base64"
-            svg = ET.fromstring(base64.b64decode(data))
-            lines = svg.findall("{http://www.w3.org/2000/svg}polyline")
+            lines, gaps = wave_of(base64.b64decode(data))
             assert len(lines) == (1 if track["name"] == "reference" else 2)
-            assert len(svg.findall("{http://www.w3.org/2000/svg}rect")) >= 2  # paper, and a loss
+            (stop_ms,) = (stop for start, stop in gaps if abs(start) < 0.5)
+            assert stop_ms / 20 == pytest.approx(round(stop_ms / 20), abs=0.03)
+            inside = lines[-1][1][(lines[-1][0] > 1.0) & (lines[-1][0] < stop_ms - 1.0)]
+            assert (np.abs(inside).max() < 0.01) == (track["name"] == LOSSY)
 
 
 def test_the_page_holds_every_version_and_refers_to_nothing(report: DemoReport) -> None:

@@ -61,6 +61,8 @@ def test_each_place_is_on_the_page_and_doubtful_ones_are_not_ticked(
     assert {each["file"] for each in doubtful} == {"gate.wav.txt"}
     assert [each["clip"] for each in told["places"]] == list(range(len(clips)))
     assert [track["label"] for track in clips[0]["tracks"]] == ["before", "after"]
+    waves = [track["near"] for each in clips for track in each["tracks"]]
+    assert all(wave.startswith("data:image/svg+xml;base64,") for wave in waves)
     assert "<b>ü" not in text
     assert not (tmp_path / "out").exists()
 

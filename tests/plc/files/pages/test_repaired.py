@@ -1,5 +1,7 @@
 """Pages of repairs show the channels that were damaged."""
 
+import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from plc.files.pages import listening
 from plc.files.pages.repaired import excerpts_of, page_of
 from plc.files.recordings import Repaired
 from plc.programs.cli.app import app
+from tests.plc.files.pages.test_listening import wave_of
 from tests.signals import tones
 
 RATE = 16_000
@@ -58,6 +61,30 @@ def test_the_page_shows_the_damaged_channel_and_plays_all(
         np.testing.assert_allclose(signal, stereo[:, 1], atol=1e-4)
         assert clip.versions[0].signal.shape[1] == 2
     assert "0:00:01.00 · 25.0 ms filled · channel 2" in page[0].replace("\\u00b7", "·")
+
+
+def test_the_page_shows_the_gap_as_a_wave(one: Repaired) -> None:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page_of([one]))
+    assert found is not None
+    (clip,) = json.loads(found[1])
+    before, after = (
+        wave_of(base64.b64decode(track["near"].removeprefix("data:image/svg+xml;base64,")))
+        for track in clip["tracks"]
+    )
+    beside = RATE * 12 // 1000
+    for (*behind, line), path in ((before[0], one.source), (after[0], one.target)):
+        shown = soundfile.read(path)[0][HOLE[0] - beside : HOLE[1] + beside, 1]
+        for ms, amplitude in line.T:
+            at = beside + round(ms * RATE / 1000)
+            close = shown[max(0, at - 2) : at + 3]
+            assert close.min() - 0.02 < amplitude < close.max() + 0.02
+        assert line[1].max() == pytest.approx(shown.max(), abs=0.02)
+        assert len(behind) == (path == one.target)
+    np.testing.assert_allclose(before[1], [(0.0, 25.0)], atol=0.1)
+    np.testing.assert_array_equal(before[0][0], after[0][0])
+    inside = (before[0][0][0] > 0.5) & (before[0][0][0] < 24.5)
+    assert np.abs(before[0][0][1][inside]).max() < 0.01
+    assert np.abs(after[0][1][1][inside]).max() > 0.1
 
 
 def test_where_all_channels_are_damaged_their_mean_is_shown(one: Repaired) -> None:
