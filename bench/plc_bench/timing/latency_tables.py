@@ -1,6 +1,7 @@
 """Tables and sentences of ``plc bench latency``."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 from plc_bench.base.tables import Table
@@ -8,6 +9,9 @@ from plc_bench.timing.latency import BACK_TO_BACK, KINDS, LatencyReport, Latency
 from plc_bench.timing.measure import Disturbances, Times
 
 _PERCENTILES = ("p50", "p95", "p99", "p99.9", "max")
+# Of a histogram: kinds of times, lines of a decade, characters of the longest bar.
+_COUNTED = ("good", "concealed")
+_LINES, _BAR = 5, 16
 
 
 def latency_tables(report: LatencyReport) -> list[Table | str]:
@@ -17,8 +21,30 @@ def latency_tables(report: LatencyReport) -> list[Table | str]:
         return [_overview(report), machine]
     shown: list[Table | str] = []
     for row in report.rows:
-        shown += [_full_table(row, report.runs), *latency_lines(row)]
+        shown += [_full_table(row, report.runs), histogram_table(row), *latency_lines(row)]
     return [*shown, machine]
+
+
+def histogram_table(row: LatencyRow) -> Table:
+    """Return how many pushes took how many µs, a line for each fifth of a decade."""
+    counts = {kind: Counter[int]() for kind in _COUNTED if kind in row.histograms}
+    first_us = 0.0
+    for kind, lines in counts.items():
+        for told in (each.as_dict() for each in row.histograms[kind]):
+            first_us = 1000 * told["first_ms"]
+            for place, count in told["counts"].items():
+                lines[place * _LINES // told["buckets_per_decade"]] += count
+    headings = [heading for kind in counts for heading in (KINDS[kind], "")]
+    table = Table(f"{row.mode}: pushes by their time", ("from µs", *headings), left=(2, 4))
+    every = set().union(*counts.values())
+    for line in range(min(every), max(every) + 1):
+        cells = [
+            cell
+            for lines in counts.values()
+            for cell in (lines[line], "█" * -(-_BAR * lines[line] // max(lines.values())))
+        ]
+        table.add(f"{float(f'{first_us * 10 ** (line / _LINES):.3g}'):g}", *cells)
+    return table
 
 
 def latency_lines(row: LatencyRow) -> list[str]:

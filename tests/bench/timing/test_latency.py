@@ -19,7 +19,7 @@ from plc_bench.peers.base import PeerError
 from plc_bench.timing import latency as bench
 from plc_bench.timing.latency import LatencyReport, LatencySettings, Run, Sample
 from plc_bench.timing.latency_compare import compare, ratio_interval, read_report
-from plc_bench.timing.latency_tables import latency_lines, latency_tables
+from plc_bench.timing.latency_tables import histogram_table, latency_lines, latency_tables
 from plc_bench.timing.measure import Disturbances, cut
 
 SETTINGS = LatencySettings(sample_rate=8000, seconds=0.4, loss=0.2, method="ar")
@@ -221,7 +221,7 @@ def test_a_bound_on_a_count_is_that_of_the_poisson_distribution(seen: int, most:
 
 def test_the_tables_say_what_was_missed_and_what_disturbed() -> None:
     report = made_report(1.0, 1.1)
-    assert len([one for one in latency_tables(report) if not isinstance(one, str)]) == 3
+    assert len([one for one in latency_tables(report) if not isinstance(one, str)]) == 6
     lines = latency_lines(report.rows[0])
     assert lines[0].startswith("2 of 4000 packets took longer than they last: 500 per million")
     assert "50 times faster" in lines[1]
@@ -233,6 +233,33 @@ def test_the_tables_say_what_was_missed_and_what_disturbed() -> None:
         "made by ar:1/8 100%",
         "18 of 26 concealments prepared; stale: 4 unready, 2 behind; not asked for: 2 silent",
     ]
+
+
+def test_the_histogram_counts_every_push_of_all_runs_at_its_time() -> None:
+    times_ms = {"good": [0.011, 0.0152, 0.02], "concealed": [1.02, 0.0155, 1.55, 2.0]}
+    sample = dataclasses.replace(
+        made_sample(1.0, SETTINGS, bench.STEADY),
+        times_ms={kind: np.array(each) for kind, each in times_ms.items()},
+    )
+    table = histogram_table(bench.summarise(SETTINGS, bench.STEADY, [sample] * 2))
+    assert list(table.headings) == ["from µs", "received", "", "lost", ""]
+    found = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+    lines = ["10", "15.8", "25.1", "39.8", "63.1", "100", "158", "251", "398", "631", "1000"]
+    assert list(found) == [*lines, "1580"]
+    full = 16 * "█"
+    assert found["10"] == ["4", full, "2", full[:8]]
+    assert found["15.8"] == ["2", full[:8], "0", ""]
+    assert found["100"] == ["0", "", "0", ""]
+    assert found["1000"] == ["0", "", "4", full]
+    assert found["1580"] == ["0", "", "2", full[:8]]
+
+
+def test_the_histogram_of_a_stream_without_losses_has_received_packets_alone() -> None:
+    sample = made_sample(1.0, SETTINGS, bench.COLD)
+    del sample.times_ms["concealed"]
+    table = histogram_table(bench.summarise(SETTINGS, bench.COLD, [sample]))
+    assert list(table.headings) == ["from µs", "received", ""]
+    assert sum(int(row[1].text) for row in table.rows) == SETTINGS.packets
 
 
 def test_many_combinations_have_a_row_for_each_mode() -> None:
