@@ -1,5 +1,6 @@
 """JackTrip's datagrams as RTP, and JackTrip itself at the other end."""
 
+import math
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from plc import notice
+from plc import conceal, notice
 from plc.engine.stream.config import StreamConfig
 from plc.errors import ConfigError
 from plc.transport.live.jacktrip import FAREWELL, JackTripPort
@@ -23,7 +24,9 @@ from plc.transport.rtp.packetizer import Packetizer
 from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_rtp
 from plc.transport.rtp.rtcp import ended_by
 from plc.transport.rtp.udp import Endpoint, UdpPort
-from tests.signals import sine
+from tests.plc.configs import playout_of
+from tests.plc.transport.streams import find
+from tests.signals import content, nmse_db, sine
 
 RATE, BLOCK = 48_000, 128
 STREAM = StreamConfig(sample_rate=RATE, channels=2, packet_samples=BLOCK)
@@ -127,6 +130,29 @@ def test_what_differs_is_told_once_and_not_played(
     ]
     with pytest.raises(ConfigError, match="sample_rate is 8000; JackTrip has 22050, 32000"):
         JackTripPort(Endpoint(HERE, 0), StreamConfig(sample_rate=8_000))
+
+
+def test_what_waits_behind_a_lost_packet_fills_its_hole(near: JackTripPort, far: UdpPort) -> None:
+    count, lost = 80, slice(40, 46)
+    planes = np.rint(32_767.0 * content("speech", RATE, count * BLOCK, 2).T)
+    trace = np.zeros(count, np.bool_)
+    trace[lost] = True
+    target = far.target(near.endpoint)
+    for k in np.flatnonzero(~trace).tolist():
+        far.send(datagram(k, planes[:, k * BLOCK : (k + 1) * BLOCK], sends=2), target)
+    playout = playout_of(L16(RATE, 2), BLOCK, model="ar", budget_ms=math.inf)
+    waiting = heard(near, count - 6)
+    blocks = []
+    for k, is_lost in enumerate(trace):
+        if not is_lost:
+            playout.put(waiting.pop(0), k * BLOCK / RATE)
+        blocks.append(playout.tick(k * BLOCK / RATE).T.copy())
+    signal = (planes.T / 32_768.0).astype(np.float32)
+    played = np.concatenate(blocks)
+    played = played[find(played, signal) :]
+    alone = conceal(signal, trace, sample_rate=RATE, packet_samples=BLOCK, model="ar")
+    hole = slice(40 * BLOCK, 46 * BLOCK)
+    assert nmse_db(played[hole], signal[hole]) < nmse_db(alone[hole], signal[hole]) - 3.0
 
 
 @pytest.mark.system
