@@ -13,6 +13,9 @@
  * As long as buffers come in whole packets, so do gaps: a jitter buffer estimates how long they are
  * from when packets come, and is a little off. A gap may be told twice, by `identity` that drops a
  * packet and by the jitter buffer that misses it: what has been filled is not filled again.
+ *
+ * What is behind a loss is known where the buffer that ends its packet goes on. With whole packets it
+ * never is: the jitter buffer, which may hold the next one, pushes it only after the gap.
  */
 #define _GNU_SOURCE /* dladdr */
 #include <dlfcn.h>
@@ -310,6 +313,8 @@ static void advance(PlcConceal *self, const guint8 *samples, guint64 count_of, G
         done += taken;
         if (self->filled == size) {
             self->filled = 0;
+            if (self->spoilt && samples && done < count_of)
+                plc_know(self->stream, samples + done * self->frame, count_of - done, 0);
             play(self, self->spoilt ? NULL : self->packet, size, count_of == size ? same : NULL);
         }
     }

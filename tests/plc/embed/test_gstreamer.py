@@ -1,9 +1,11 @@
 """The GStreamer element: what it plays for buffers and gaps, and how it is installed."""
 
 import json
+import math
 import shutil
 import subprocess
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import typer
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from plc import conceal
+from plc import Concealer, conceal
 from plc.embed import cli, gstreamer
 from plc.embed.gstreamer import MODELS, PLUGIN, build_plugin, check, install, user_folder
 from plc.embed.library import Library
@@ -22,7 +24,7 @@ from plc.errors import ConfigError
 from plc_kernels.stream.layout import RECOVERY_MS
 from tests.options import ran
 from tests.plc.embed.c_side import TOLERANCE
-from tests.signals import tones
+from tests.signals import content, tones
 
 pytestmark = pytest.mark.system
 
@@ -308,6 +310,28 @@ def test_however_buffers_and_gaps_are_cut_no_sample_is_lost_or_moved(
     lost = np.isin(packets, packets[np.isnan(signal)])
     sound = received(lost, 1, RATE)
     assert np.array_equal(played[sound], signal[sound])
+
+
+def test_a_buffer_that_ends_a_lost_packet_says_how_sound_goes_on(
+    plugins: Path, tmp_path: Path
+) -> None:
+    signal = content("speech", RATE, 24 * BLOCK)
+    cuts = [*range(0, 20 * BLOCK + 1, BLOCK), 20 * BLOCK + BLOCK // 2, 21 * BLOCK + BLOCK // 2]
+    steps: list[Any] = [
+        ["buffer", 4 * begin, 4 * stop, begin * STEP // BLOCK] for begin, stop in pairwise(cuts)
+    ]
+    steps[-1] = ["gap", cuts[-2] * STEP // BLOCK, STEP]
+    steps.append(["buffer", 4 * cuts[-1], 4 * len(signal), cuts[-1] * STEP // BLOCK])
+    _, played = probe(plugins, tmp_path, signal, [*steps, ["eos"]])
+    concealer = Concealer(
+        sample_rate=RATE, packet_samples=BLOCK, model="ar", budget_ms=math.inf, seed=0
+    )
+    packets = signal.reshape(-1, BLOCK, 1)
+    expected = [concealer.push(packet) for packet in packets[:20]]
+    expected.append(concealer.push(None))
+    expected.append(concealer.push(None, behind=[(0, signal[22 * BLOCK :])]))
+    expected += [concealer.push(packet) for packet in packets[22:]]
+    np.testing.assert_allclose(played, np.concatenate(expected), rtol=0, atol=TOLERANCE)
 
 
 def test_the_networks_beside_the_plugin_serve_it(plugins: Path, tmp_path: Path) -> None:
