@@ -24,6 +24,8 @@ from plc_kernels.signal.packet import pack_int16
 Samples = NDArray[np.float32]
 
 _BIG_ENDIAN = np.dtype(">i2")
+# A second: behind that much speech a new decoder of G.722 is in the same state; half is 1e-4 off.
+_G722_REMEMBERS = 8000
 _INT16_SCALE = np.float32(2.0**15)
 _INT24_SCALE = np.float32(2.0**23)
 _INT32_SCALE = np.float32(2.0**31)
@@ -60,6 +62,18 @@ class Codec(ABC):
         They are as many as its own, or ``offset`` if that is less.
         """
         return None
+
+    def pass_lost(self, samples: int) -> None:
+        """Let a decoder with state go on over samples that are lost."""
+        return
+
+    def memory(self) -> Any:
+        """Return the decoder's state; None if it has none, or does not give it."""
+        return None
+
+    def recall(self, memory: Any) -> None:
+        """Go back to the state that :meth:`memory` returned."""
+        return
 
 
 class Samplewise(Codec):
@@ -222,6 +236,7 @@ class G722(_ByPyAV):
     def __init__(self) -> None:
         super().__init__("G.722", "g722", "mono")
         self._decoder = self._open("r")
+        self._past = b""
 
     def samples(self, payload: bytes) -> int:
         """Return the length in samples."""
@@ -229,7 +244,18 @@ class G722(_ByPyAV):
 
     def decode(self, payload: bytes) -> Samples | None:
         """Return the samples, shape (n, 1)."""
+        self._past = (self._past + payload)[-_G722_REMEMBERS:]
         return self._decoded(payload) if payload else None
+
+    def memory(self) -> bytes:
+        """Return the payloads before, as many as a new decoder needs to be in the same state."""
+        return self._past
+
+    def recall(self, memory: bytes) -> None:
+        """Go on behind these payloads."""
+        self._decoder, self._past = self._open("r"), memory
+        if memory:
+            self._decoded(memory)
 
     def _open_encoder(self, samples: int) -> Any:
         encoder = self._open("w")
@@ -291,6 +317,20 @@ class Opus(_ByPyAV):
         """Return as many as its own, or ``offset`` if that is less, or None; (n, channels)."""
         n = min(opus_samples(payload), offset)
         return self._libopus.decode_repeated(payload, offset, n) if self._libopus and n else None
+
+    def pass_lost(self, samples: int) -> None:
+        """Let libopus conceal lost samples, which nobody hears."""
+        if self._libopus:
+            self._libopus.pass_lost(samples)
+
+    def memory(self) -> Any:
+        """Return libopus' state; None of PyAV's."""
+        return self._libopus.memory() if self._libopus else None
+
+    def recall(self, memory: Any) -> None:
+        """Go back to a state of libopus."""
+        assert self._libopus is not None
+        self._libopus.recall(memory)
 
     def _open_encoder(self, samples: int) -> Any:
         encoder = self._open("w")

@@ -5,6 +5,9 @@ redundancy, LBRR, "in-band FEC": RFC 6716, section 2.1.7). Any packet may hold u
 it by a neural coder (deep redundancy, DRED, in the padding), which libopus reads from 1.5 on where
 it was built with that. Where libopus is installed (Debian: libopus0, without DRED) a lost packet is
 decoded from one after it, if that is here in time.
+
+A packet goes on from the one before it: its pitch repeats that one's sound, its transform overlaps
+with it. Where that is lost for good, libopus conceals it, for its state alone: that is not heard.
 """
 
 import contextlib
@@ -23,6 +26,10 @@ _VOID, _INT32 = ctypes.c_void_p, ctypes.c_int32
 # RFC 6716, table 2: configurations from here on are the music coder's alone.
 _CELT_ONLY = 16
 _SAMPLES_MAX = 5760  # 120 ms
+_SAMPLES_LEAST = 120  # 2.5 ms, of which all lengths are multiples
+# Of a loss its state goes on over 40 ms: over more, the packet behind is too quiet at first (PESQ
+# 2.17, of all 2.15, of 20 ms 2.20; error -9.4, -9.5, -9.1 dB: docs/notebook/losses.md).
+_PASSED_MOST = 1920
 # Full scale is 1. Behind losses libopus 1.3 makes packets of 2.5 ms up to 3000 times as loud.
 _LOUDEST = 4.0
 _SET_COMPLEXITY = 4010  # opus_defines.h
@@ -201,6 +208,21 @@ class LibopusDecoder:
         """Return libopus' concealment of a lost packet, shape (samples, channels)."""
         return self._decoded(None, samples, 0)
 
+    def pass_lost(self, samples: int) -> None:
+        """Let the state go on over lost samples, as many as do it good."""
+        if whole := min(samples, _PASSED_MOST) // _SAMPLES_LEAST * _SAMPLES_LEAST:
+            self.conceal(whole)
+
+    def memory(self) -> tuple[bool, bytes]:
+        """Return a copy of the state: 18 KB, of two channels 27."""
+        size = self._library.opus_decoder_get_size(self.channels)
+        return self._speech, ctypes.string_at(self._state, size)
+
+    def recall(self, memory: tuple[bool, bytes]) -> None:
+        """Go back to a state that was copied."""
+        self._speech, state = memory
+        ctypes.memmove(self._state, state, len(state))
+
     def set_complexity(self, complexity: int) -> None:
         """Choose 0 to 10; libopus before 1.5 has one concealment and ignores the choice."""
         self._library.opus_decoder_ctl(self._state, _SET_COMPLEXITY, ctypes.c_int(complexity))
@@ -242,5 +264,6 @@ def bound(library: ctypes.CDLL) -> Any:
     library.opus_decoder_create.restype = _VOID
     library.opus_decoder_create.argtypes = (_INT32, number, _VOID)
     library.opus_decoder_destroy.argtypes = (_VOID,)
+    library.opus_decoder_get_size.argtypes = (number,)
     library.opus_decode_float.argtypes = (_VOID, ctypes.c_char_p, _INT32, _VOID, number, number)
     return library

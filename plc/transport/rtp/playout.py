@@ -245,6 +245,10 @@ class _Decoded:
         self._least = round(sample_rate * _LEAST_MS / 1000.0)
         self._enough = round(sample_rate * KNOWN_MS / 1000.0)
         self._last_sequence: int | None = None
+        self._decoded_to: tuple[int, int] | None = None
+        """Place of the packet that was decoded last, and the media time behind it."""
+        self._undoable: deque[tuple[PlacedPacket, Codec, Any, tuple[int, int] | None]] = deque()
+        """Decoded packets from the one that plays on, with the state of the codec before each."""
         self._refresh: PlacedPacket | None = None
         self.noise = _PauseNoise(self._block / sample_rate)
         self.missing: list[tuple[int, int]] = []
@@ -257,6 +261,8 @@ class _Decoded:
         self.missing.clear()
         stop = 0
         for placed, begin, samples, at in self._buffer.parts:
+            while self._undoable and self._undoable[0][0].start < placed.start:
+                self._undoable.popleft()
             decoded = self._samples_of(placed)
             if decoded is None or placed is self._refresh:
                 continue
@@ -311,12 +317,30 @@ class _Decoded:
             codec, away = arrivals.codecs[number], placed.repeats
             samples = None
             if not (arrivals.inspection.is_misread and number == arrivals.payload_type):
+                self._go_to(placed, codec)
                 decode = partial(codec.decode_repeated, offset=away) if away else codec.decode
                 samples = decode(placed.payload)
             sound = samples is not None and len(samples) >= placed.samples
             self._stats.undecodable_packets += not sound
             placed.decoded = samples if sound else False
+            if sound:
+                self._decoded_to = placed.sequence, placed.start + placed.samples
         return None if placed.decoded is False else placed.decoded
+
+    def _go_to(self, placed: PlacedPacket, codec: Codec) -> None:
+        """Bring a codec's state to a packet: over lost samples, or back before later packets.
+
+        What came after all is decoded where it stands, and what stands behind it once more.
+        """
+        while self._undoable and self._undoable[-1][0].start >= placed.start:
+            later, its_codec, memory, self._decoded_to = self._undoable.pop()
+            its_codec.recall(memory)
+            later.decoded = None
+        if (memory := codec.memory()) is not None:
+            self._undoable.append((placed, codec, memory, self._decoded_to))
+        place, stop = self._decoded_to or (placed.sequence, placed.start)
+        if placed.repeats or placed.sequence > place + 1:  # else nothing was sent between them
+            codec.pass_lost(max(0, placed.start - stop))
 
     def _note_hole(self, begin: int, stop: int) -> None:
         if stop <= begin:

@@ -20,6 +20,7 @@ from plc.transport.rtp.libopus import LibopusDecoder, bound, repeated_samples
 from plc.transport.rtp.packets import RtpPacket
 from plc.transport.rtp.playout import Playout
 from tests.plc.configs import playout_of
+from tests.signals import content
 
 FRAME = 960
 RATE = 48_000
@@ -29,6 +30,7 @@ PADDED = bytes([9 << 3 | 3, 0x41, 2, 0b0000_0000, 7, 0, 0])
 STAND_IN = """
 #include <stdlib.h>
 void *opus_decoder_create(int rate, int channels, int *error) { *error = 0; return malloc(1); }
+int opus_decoder_get_size(int channels) { return 1; }
 void opus_decoder_destroy(void *state) { free(state); }
 int opus_decode_float(void *s, const unsigned char *data, int size, float *out, int n, int fec) {
     for (int i = 0; i < n; i++) out[i] = 0.5f;
@@ -83,6 +85,13 @@ class Plain(Opus):
 
     def repeated(self, payload: bytes) -> int:
         return 0
+
+
+class Deaf(Opus):
+    """Opus whose decoder is not told of what is lost."""
+
+    def pass_lost(self, samples: int) -> None:
+        return
 
 
 def played(
@@ -140,6 +149,44 @@ def test_packets_of_several_frames_repeat_too(frame: int, bit_rate: int) -> None
     concealed, without = played(payloads, gone, Plain, frame)
     assert without.received.lost_samples == len(gone) * frame
     assert snr_db(whole, heard) > snr_db(whole, concealed) + 1.0
+
+
+@pytest.mark.parametrize("frame", [FRAME, 2880])
+def test_a_copy_behind_a_burst_goes_on_from_what_was_lost(frame: int) -> None:
+    payloads = coded(frame)
+    repeated = [repeated_samples(payload, 1) for payload in payloads]
+    whole, _ = played(payloads, set(), frame=frame)
+    alike = {}
+    for coder, burst in ((Opus, 1), (Opus, 2), (Deaf, 2)):
+        sent, recovered = [], []
+        for step in (5, 6, 7):
+            last = [k for k in range(6, len(payloads) - 4, step) if repeated[k + 1]]
+            gone = {k - before for k in last for before in range(burst)}
+            heard, playout = played(payloads, gone, coder, frame)
+            assert playout.received.redundant_packets == len(last)
+            for stop in (
+                (k + 4) * frame for k in last
+            ):  # three packets later, and the ramp of 2.5 ms
+                sent.append(whole[stop - frame + 120 : stop])
+                recovered.append(heard[stop - frame + 120 : stop])
+        alike[coder, burst] = np.corrcoef(np.concatenate(sent), np.concatenate(recovered))[0, 1]
+    assert alike[Opus, 1] > 0.95
+    assert alike[Opus, 2] > 0.45
+    assert alike[Opus, 2] > alike[Deaf, 2] + 0.15
+
+
+def test_a_packet_of_music_goes_on_from_the_lost_one() -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    if LibopusDecoder.open(1) is None:
+        pytest.skip("libopus is not installed (Debian: libopus0)")
+    frame, coder = 480, Opus(1, 96_000)
+    signal = content("clarinet", RATE, 4 * RATE)
+    payloads = [coder.encode(signal[at : at + frame]) for at in range(0, len(signal), frame)]
+    gone = set(range(20, len(payloads) - 8, 9))
+    whole, _ = played(payloads, set(), frame=frame)
+    behind = np.concatenate([np.arange((k + 4) * frame, (k + 5) * frame) for k in gone])
+    told, deaf = (played(payloads, gone, coder, frame)[0] for coder in (Opus, Deaf))
+    assert snr_db(whole[behind], told[behind]) > snr_db(whole[behind], deaf[behind]) + 3.0
 
 
 def test_several_in_a_row_leave_all_but_the_last_to_concealment(payloads: list[bytes]) -> None:
