@@ -25,7 +25,7 @@ from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_rtp
 from plc.transport.rtp.rtcp import ended_by
 from plc.transport.rtp.udp import Endpoint, UdpPort
 from tests.plc.configs import playout_of
-from tests.plc.transport.streams import find
+from tests.plc.transport.streams import Incoming, find
 from tests.signals import content, nmse_db, sine
 
 RATE, BLOCK = 48_000, 128
@@ -153,6 +153,28 @@ def test_what_waits_behind_a_lost_packet_fills_its_hole(near: JackTripPort, far:
     alone = conceal(signal, trace, sample_rate=RATE, packet_samples=BLOCK, model="ar")
     hole = slice(40 * BLOCK, 46 * BLOCK)
     assert nmse_db(played[hole], signal[hole]) < nmse_db(alone[hole], signal[hole]) - 3.0
+
+
+@pytest.mark.parametrize("repeats", [2, 3])
+def test_what_is_repeated_in_time_is_not_lost(near: JackTripPort, repeats: int) -> None:
+    count, rng = 2000, np.random.default_rng(0)
+    lost = rng.random(count) < 0.05
+    lost[:50] = False
+    late_s = rng.exponential(0.0003, count)
+    pieces = [datagram(k, np.full((2, BLOCK), k), sends=2) for k in range(count)]
+    sent = [(k * BLOCK / RATE + float(late_s[k]), k) for k in np.flatnonzero(~lost).tolist()]
+    playout = playout_of(L16(RATE, 2), BLOCK, model="ar", budget_ms=math.inf)
+    incoming = Incoming(sent)
+    for tick in range(count):
+        for at_s, k in incoming.until(tick * BLOCK / RATE):
+            for packet in near._packets(b"".join(pieces[max(0, k - repeats + 1) : k + 1][::-1])):
+                playout.put(packet, at_s)
+        playout.tick(tick * BLOCK / RATE)
+    came = np.append(~lost, np.zeros(repeats, np.bool_))
+    gone = sum(not came[k : k + repeats].any() for k in range(count))
+    assert playout.received.late_packets == 0
+    assert playout.received.lost_samples <= (gone + 2) * BLOCK
+    assert playout.received.packets_received >= count - gone - 5
 
 
 @pytest.mark.system

@@ -1,6 +1,7 @@
 """Opus packets that repeat the ones before them."""
 
 import ctypes
+import math
 import shutil
 import subprocess
 from importlib.resources import files
@@ -20,6 +21,7 @@ from plc.transport.rtp.libopus import LibopusDecoder, bound, repeated_samples
 from plc.transport.rtp.packets import RtpPacket
 from plc.transport.rtp.playout import Playout
 from tests.plc.configs import playout_of
+from tests.plc.transport.streams import Incoming
 from tests.signals import content
 
 FRAME = 960
@@ -242,6 +244,26 @@ def test_packets_that_hold_a_second_give_what_was_lost_in_a_row(tmp_path: Path) 
     ]
     assert playout.received.redundant_packets == 7
     assert playout.received.lost_samples == FRAME
+
+
+@pytest.mark.parametrize("held", [1, 4, 50])
+def test_what_packets_hold_is_waited_for_once_one_was_missed(tmp_path: Path, held: int) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
+    coder = Opus(1, decoder=with_dred(tmp_path, held * FRAME))
+    playout = playout_of(coder, FRAME, model="ar", budget_ms=math.inf)
+    rng = np.random.default_rng(0)
+    late_s, lost = rng.exponential(0.001, 1000), rng.random(1000) < 0.1
+    lost[:50] = False
+    sent = [(0.02 * k + float(late_s[k]), k) for k in np.flatnonzero(~lost).tolist()]
+    incoming = Incoming(sent)
+    for tick in range(1005):
+        for at_s, k in incoming.until(0.02 * tick):
+            playout.arrivals.put(RtpPacket(111, k, FRAME * k, 5, PADDED), at_s)
+        playout.tick(0.02 * tick)
+    came = np.append(~lost, np.zeros(held, np.bool_))
+    could = sum(bool(came[k + 1 : k + 1 + held].any()) for k in np.flatnonzero(lost).tolist())
+    assert could > 70
+    assert could - 2 <= playout.received.redundant_packets <= could
 
 
 def test_what_is_not_held_is_not_decoded(tmp_path: Path) -> None:
