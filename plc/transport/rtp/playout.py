@@ -248,7 +248,7 @@ class _Decoded:
         self._decoded_to: tuple[int, int] | None = None
         """Place of the packet that was decoded last, and the media time behind it."""
         self._undoable: deque[tuple[PlacedPacket, Codec, Any, tuple[int, int] | None]] = deque()
-        """Decoded packets from the one that plays on, with the state of the codec before each."""
+        """Packets decoded before their turn, and copies, with the codec's state before each."""
         self._refresh: PlacedPacket | None = None
         self.noise = _PauseNoise(self._block / sample_rate)
         self.missing: list[tuple[int, int]] = []
@@ -336,7 +336,9 @@ class _Decoded:
             later, its_codec, memory, self._decoded_to = self._undoable.pop()
             its_codec.recall(memory)
             later.decoded = None
-        if (memory := codec.memory()) is not None:
+        played_to = self._buffer.receiver.block.item(layout.POSITION)
+        is_early = placed.start >= played_to or placed.repeats > 0  # or what stands for another
+        if is_early and (memory := codec.memory()) is not None:
             self._undoable.append((placed, codec, memory, self._decoded_to))
         place, stop = self._decoded_to or (placed.sequence, placed.start)
         if placed.repeats or placed.sequence > place + 1:  # else nothing was sent between them
