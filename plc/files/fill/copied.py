@@ -57,10 +57,11 @@ _ENOUGH, _WRONG, _UNLIKE_ERROR = 1.4, 0.1, 10.0
 _NEAR_MS, _WHOLE_MS = 62.0, 100.0
 # A passage errs as it does so far beside the joins; a prediction as it does in the first of these,
 # from sound that is known so far from them. A passage needs no bound if its error in the first is
-# less than so much of that at best, or if all are less than so much, and than that in the mean.
-# Else it errs by so much more than it does beside the joins, and is no louder than so much of them.
+# less than so much of that at best, or if all are less than the square of it of that in the mean.
+# Else it errs by so much more than it does beside the joins, the ratio of both errors counts to
+# this power, and it is no louder than so much of what is beside it.
 _CHECKED_MS, _REHEARSED_MS, _CONTEXT_S = (50.0, 300.0), (50.0, 100.0, 200.0), 0.5
-_BETTER, _ALIKE, _DOUBT, _LOUDER = 0.4, 0.1, 1.6, 2.0
+_BETTER, _DOUBT, _TRUST, _LOUDER = 0.4, 1.1, 1.5, 1.7
 # Places that are compared sample by sample; several fills come from places so far apart.
 _PLACES, _APART_MS = 32, 100.0
 # Mean of the likeness of outline and samples below which nothing is copied.
@@ -421,9 +422,11 @@ def _followed(
     followed: list[NDArray[np.float64] | None] = []
     for errors in predicted:
         of_all = errors[:, -1]
-        free = nearby < _BETTER * of_all.min() or worst[-1] < min(_ALIKE, of_all.mean())
+        free = nearby < _BETTER * of_all.min() or worst[-1] < _BETTER**2 * of_all.mean()
         rival = np.sqrt(errors.min(axis=0) * least)
-        followed.append(None if free else (rival / (rival + _DOUBT * worst))[:-1])
+        followed.append(
+            None if free else (rival**_TRUST / (rival**_TRUST + (_DOUBT * worst) ** _TRUST))[:-1]
+        )
     return followed
 
 
