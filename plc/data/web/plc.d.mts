@@ -143,6 +143,6 @@ export class PlayoutBuffer {
   reset(): void;
   /** The next samples to play, interleaved, and 1 where nothing had arrived. */
   take(count: number): { samples: Float32Array; madeUp: Uint8Array };
-  /** The same as bytes of `encoding`. */
-  takeBytes(count: number): Uint8Array;
+  /** The same, the samples as bytes of `encoding`. */
+  takeBytes(count: number): { bytes: Uint8Array; madeUp: Uint8Array };
 }

@@ -688,9 +688,9 @@ export class PlayoutBuffer {
     return { samples: new Float32Array(bytes.buffer), madeUp };
   }
 
-  // Returns them as bytes of the encoding.
+  // Returns them as bytes of the encoding: bytes, a Uint8Array, and madeUp.
   takeBytes(count) {
-    return this.taken(count, this.form).bytes;
+    return this.taken(count, this.form);
   }
 
   taken(count, form) {

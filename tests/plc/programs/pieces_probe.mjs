@@ -19,7 +19,9 @@ for (let tick = 0; tick < ticks; tick++) {
     buffer.put(bytes === 'whole' ? piece.buffer : piece, at === null ? null : (at * 1e6) / settings.sampleRate)
   }
   if (bytes) {
-    heard.push(...buffer.takeBytes(take))
+    const given = buffer.takeBytes(take)
+    heard.push(...given.bytes)
+    marks.push(...given.madeUp)
     continue
   }
   const { samples, madeUp } = buffer.take(take)

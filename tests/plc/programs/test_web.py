@@ -509,13 +509,16 @@ def test_a_page_takes_bytes_cut_anywhere_as_python_does(
     (tmp_path / "jobs.json").write_text(json.dumps(job))
     counted = json.loads(node(HERE / "pieces_probe.mjs", DATA / "web", tmp_path))
     buffer = PlayoutBuffer(rate, delay_ms=0.0, encoding=encoding, method="ar", budget_ms=math.inf)
-    heard = b""
+    heard, marks = b"", []
     for tick in range(200):
         while pieces and cast("int", pieces[0]["tick"]) <= tick:
             piece = pieces.pop(0)
             buffer.put(data[piece["begin"] : piece["stop"]])
-        heard += buffer.take_bytes(161)[0]
+        given, made_up = buffer.take_bytes(161)
+        heard += given
+        marks.append(made_up)
     assert counted["receivedSamples"] == buffer.stats.received_samples >= len(signal)
+    assert np.array_equal(np.fromfile(tmp_path / "marks.u8", np.uint8) != 0, np.concatenate(marks))
     there = (tmp_path / "out.f32").read_bytes()
     if encoding == "int16":
         apart = np.frombuffer(there, "<i2").astype(int) - np.frombuffer(heard, "<i2")
