@@ -3,8 +3,9 @@
 Three kinds, distinguished by name:
 
 * a method of the engine, ``METHOD[@lookaheadK][@model=NAME]``, such as ``ar@lookahead1``; or
-  ``METHOD@rtp=MS`` and ``METHOD@pieces=MS``: through a receiver of RTP or a ``PlayoutBuffer`` at a
-  fixed delay, whose packets have a jitter of 5 ms in the mean; or
+  ``METHOD@known=MS``: so much is known behind each hole, at no delay; or ``METHOD@rtp=MS`` and
+  ``METHOD@pieces=MS``: through a receiver of RTP or a ``PlayoutBuffer`` at a fixed delay, whose
+  packets have a jitter of 5 ms in the mean; or
   ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known; or
   ``METHOD@paced[@lookaheadK][@model=NAME][@prepare=WHEN]``: pushed in real time with the default
   budget (:mod:`plc_bench.quality.contenders`); each with ``@oracle=PART`` behind it, whose fills
@@ -124,6 +125,34 @@ class PacedEngine(Engine):
             played[at] = concealer.push(None if lost else signal[at])
         played[len(signal) :] = concealer.flush()
         return played[concealer.delay :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnowingEngine(Engine):
+    """A method of ``plc.Concealer`` that knows ``known`` ms behind each hole."""
+
+    known: float
+
+    def play(self, signal: Samples, trace: Mask, packet_samples: int, sample_rate: int) -> Samples:
+        """Return the samples that a listener hears."""
+        settings = asdict(self) | {"sample_rate": sample_rate, "channels": signal.shape[1]}
+        samples = round(settings.pop("known") * sample_rate / 1000.0)
+        concealer = plc.Concealer(
+            packet_samples=packet_samples, budget_ms=math.inf, prepare="never", **settings
+        )
+        played = signal.copy()
+        comes = stops = len(signal)
+        behind: list[list[tuple[int, Samples]]] = [[] for _ in trace]
+        for k in reversed(range(len(trace))):
+            end = (k + 1) * packet_samples
+            if not trace[k]:
+                comes, stops = k * packet_samples, stops if comes == end else end
+            elif comes < stops and samples:
+                behind[k] = [(comes - end, signal[comes : min(comes + samples, stops)])]
+        for k, lost in enumerate(trace.tolist()):
+            part = slice(k * packet_samples, (k + 1) * packet_samples)
+            played[part] = concealer.push(None if lost else signal[part], behind=behind[k])
+        return played
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,28 +369,28 @@ def contender(
             settings[word] = value
         elif count := re.fullmatch(r"lookahead(\d+)", part):
             settings["lookahead"] = int(count[1])
-        elif delay := re.fullmatch(r"(rtp|pieces)=(\d{1,4})", part):
+        elif delay := re.fullmatch(r"(known|rtp|pieces)=(\d{1,4})", part):
             settings[delay[1]] = float(delay[2])
         elif part not in ("paced", "file"):
             raise ConfigError(
                 f"method {name!r}: {'@' + part} is not understood; methods are written "
-                "METHOD[@lookaheadK|@rtp=MS|@pieces=MS][@model=NAME][@content=NAME] or "
+                "METHOD[@lookaheadK|@known=MS|@rtp=MS|@pieces=MS][@model=NAME][@content=NAME] or "
                 "METHOD@file[@model=NAME][@content=NAME]"
             )
     if "prepare" in settings and ("paced" not in parts or settings["prepare"] not in PREPARE):
         raise ConfigError(f"method {name!r}: give METHOD@paced@prepare={'|'.join(PREPARE)}")
     ways = [
         each
-        for each in ("file", "paced", "lookahead", "rtp", "pieces")
+        for each in ("file", "paced", "lookahead", "known", "rtp", "pieces")
         if each in parts or each in settings
     ]
     if len(ways) > 1 and ways != ["paced", "lookahead"]:
         raise ConfigError(f"method {name!r}: @{ways[0]} and @{ways[1]} exclude each other")
     if "file" in parts:
         return FileRepair(**settings)
-    received = {"rtp", "pieces"} & settings.keys()
-    kinds = ReceivingEngine if received else PacedEngine if "paced" in parts else Engine
-    return kinds(**settings, seed=seed)
+    kinds: dict[str, type[Engine]] = {"rtp": ReceivingEngine, "pieces": ReceivingEngine}
+    kinds |= {"known": KnowingEngine, "paced": PacedEngine}
+    return next((kinds[way] for way in ways if way in kinds), Engine)(**settings, seed=seed)
 
 
 def check_methods(

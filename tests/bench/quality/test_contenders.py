@@ -1,3 +1,4 @@
+import math
 import os
 import select
 import shlex
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plc import inpaint
+from plc import Concealer, inpaint
 from plc.errors import ConfigError, ModelError
 from plc_bench.peers import base
 from plc_bench.peers.base import PeerError
@@ -72,6 +73,36 @@ def test_an_engine_method_plays_with_its_lookahead() -> None:
     assert played.dtype == np.float32
     np.testing.assert_array_equal(played[:160], stream()[:160])
     assert np.abs(played[160:320]).max() > 0.0
+
+
+def test_what_is_known_behind_a_hole_is_what_a_queue_would_hold() -> None:
+    trace = np.zeros(40, np.bool_)
+    trace[[10, 11, 14, 20, 21, 22]] = True
+    signal = tones(4, RATE, 40 * 160)[:, None]
+    lossy = np.where(np.repeat(trace, 160)[:, None], 0, signal)
+    from_past = contender("ar").play(lossy, trace, 160, RATE)
+    assert np.array_equal(contender("ar@known=0").play(lossy, trace, 160, RATE), from_past)
+    concealer = Concealer(
+        sample_rate=RATE,
+        channels=1,
+        packet_samples=160,
+        method="ar",
+        budget_ms=math.inf,
+        prepare="never",
+    )
+    # 30 ms behind the first hole are two packets, and then another is lost.
+    known = {10: (160, 320), 11: (0, 320), 14: (0, 480), 20: (320, 480), 21: (160, 480)}
+    known[22] = 0, 480
+    expected = []
+    for k, lost in enumerate(trace):
+        away, samples = known.get(k, (0, 0))
+        begin = (k + 1) * 160 + away
+        behind = [(away, signal[begin : begin + samples])] if samples else []
+        expected.append(
+            concealer.push(None if lost else lossy[k * 160 : k * 160 + 160], behind=behind)
+        )
+    played = contender("ar@known=30").play(lossy, trace, 160, RATE)
+    np.testing.assert_array_equal(played, np.concatenate(expected))
 
 
 @pytest.mark.parametrize("kind", ["rtp", "pieces"])
