@@ -76,7 +76,8 @@ def receiver(
     seeds: Annotated[int, typer.Option(min=1, help="A row is the mean over as many.")] = 3,
     scores: Annotated[bool, typer.Option(help="PLCMOS and PESQ, too.")] = True,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw what is made up over the delay.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw PESQ over the delay; unscored: what is made up."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

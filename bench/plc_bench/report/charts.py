@@ -1,5 +1,6 @@
 """Charts of results: picture files, and SVG text for the report's page."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -61,15 +62,18 @@ def draw_inpainting(path: Path, reports: Sequence[InpaintReport]) -> None:
 
 
 def draw_receivers(path: Path, results: Sequence[Reception]) -> None:
-    """Draw made-up sound over the mean delay, by schedule; raise as :func:`draw_curves`."""
+    """Draw PESQ, or else made-up sound, over the mean delay; raise as :func:`draw_curves`."""
+    scored = not any(math.isnan(each.pesq) for each in results)
+    label = "PESQ (higher is better)" if scored else "made up (ms)"
     panels = []
     for name in dict.fromkeys(each.schedule for each in results):
         curves = []
         for number, receiver in enumerate(("plc", "neteq")):
             rows = [row for row in results if (row.schedule, row.receiver) == (name, receiver)]
-            x, y = [row.delay_ms for row in rows], [row.made_up_ms for row in rows]
+            x = [row.delay_ms for row in rows]
+            y = [row.pesq if scored else row.made_up_ms for row in rows]
             curves.append(Curve(receiver, line_style(number), x, y))
-        panels.append(Panel(curves, "mean delay (ms)", "made up (ms)", name))
+        panels.append(Panel(curves, "mean delay (ms)", label, name))
     save(figure_of(panels), path)
 
 

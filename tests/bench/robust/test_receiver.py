@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from plc.errors import ConfigError, MissingExtraError
 from plc_bench.cli import app
 from plc_bench.peers.base import PeerError
 from plc_bench.peers.neteq import Played
+from plc_bench.report.charts import draw_receivers
 from plc_bench.robust import receiver as bench
 from plc_bench.robust.receiver import account, align, measure
 from plc_bench.robust.schedules import Schedule
@@ -119,7 +121,10 @@ def test_the_command_shows_a_curve_of_one_receiver_and_draws_it(
     rows = json.loads(result.stdout)
     assert [(row["receiver"], row["setting"]) for row in rows] == [("plc", 0.2), ("plc", 0.8)]
     assert rows[0]["delay_ms"] < rows[1]["delay_ms"]
-    assert (tmp_path / "curve.svg").stat().st_size > 1000
+    assert "made up" in (tmp_path / "curve.svg").read_text(encoding="utf-8")
+    scored = replace(measure(short, [0], False, ("drift", "plc", 0.5)), pesq=3.5)
+    draw_receivers(tmp_path / "scored.svg", [scored])
+    assert "PESQ" in (tmp_path / "scored.svg").read_text(encoding="utf-8")
 
 
 def test_a_schedule_that_there_is_not_is_refused_with_those_there_are() -> None:
