@@ -250,6 +250,10 @@ class _Decoded:
         self._undoable: deque[tuple[PlacedPacket, Codec, Any, tuple[int, int] | None]] = deque()
         """Packets decoded before their turn, and copies, with the codec's state before each."""
         self._refresh: PlacedPacket | None = None
+        self._undecodable: PlacedPacket | None = None
+        """The last packet in its turn that could not be decoded."""
+        self.lacks = False
+        """Whether something of the block could not be decoded."""
         self.noise = _PauseNoise(self._block / sample_rate)
         self.missing: list[tuple[int, int]] = []
         """First sample of each hole, and the one after its last."""
@@ -259,12 +263,18 @@ class _Decoded:
     def read(self, inbox: NDArray[np.float32], conceals: bool) -> None:
         """Decode the parts of the block that was pulled last, and note the holes."""
         self.missing.clear()
+        self.lacks = False
         stop = 0
         for placed, begin, samples, at in self._buffer.parts:
             while self._undoable and self._undoable[0][0].start < placed.start:
                 self._undoable.popleft()
             decoded = self._samples_of(placed)
-            if decoded is None or placed is self._refresh:
+            if decoded is None:
+                self.lacks = True
+                self._stats.undecodable_packets += placed is not self._undecodable
+                self._undecodable = placed
+                continue
+            if placed is self._refresh:
                 continue
             if conceals and self.noise.is_settled and self._is_refresh(placed, decoded):
                 continue
@@ -321,7 +331,6 @@ class _Decoded:
                 decode = partial(codec.decode_repeated, offset=away) if away else codec.decode
                 samples = decode(placed.payload)
             sound = samples is not None and len(samples) >= placed.samples
-            self._stats.undecodable_packets += not sound
             placed.decoded = samples if sound else False
             if sound:
                 self._decoded_to = placed.sequence, placed.start + placed.samples
@@ -509,13 +518,13 @@ class Playout:
 
     def _pull(self, now_s: float) -> None:
         receiver, decoded = self._receiver, self._decoded
-        lost_before = receiver.made_up_samples + self.stats.undecodable_packets
+        made_up_before = receiver.made_up_samples
         if self.buffer.pull(now_s) is Turn.WAIT:
             return
         inbox, missing = receiver.inbox, decoded.missing
         decoded.read(inbox, self.conceals)
         receiver.marks.fill(0)
-        if receiver.made_up_samples + self.stats.undecodable_packets > lost_before:
+        if decoded.lacks or receiver.made_up_samples > made_up_before:
             for begin, stop in missing:
                 receiver.marks[begin:stop] = 1
         plain = None

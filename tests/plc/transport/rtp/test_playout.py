@@ -470,3 +470,32 @@ def test_concealment_can_be_switched_off_to_hear_what_is_lost(lookahead: int) ->
     silent[sorted(lost)] = 0.0
     shift = int(np.argmax(as_ever[:, 0] != 0.0)) - int(np.argmax(signal_ != 0.0))
     np.testing.assert_array_equal(heard[begin:end, 0], silent.ravel()[begin - shift : end - shift])
+
+
+@pytest.mark.parametrize("late_s", [None, 0.165], ids=["lost before", "late before"])
+def test_a_packet_that_cannot_be_decoded_is_lost_and_counted_once(
+    late_s: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it is looked at behind a hole, before its turn, and has several blocks."""
+    size, count = 2 * BLOCK, 30
+    signal_ = as_sent(0.1 + 0.2 * np.abs(noise(4, count * size)))[:, None]
+    codec = L16(RATE, 1)
+    arrivals = stream(signal_, codec, [size] * count)
+    coded = parse_rtp(arrivals[6][1])
+    assert isinstance(coded, RtpPacket)
+    decode = codec.decode
+    monkeypatch.setattr(codec, "decode", lambda it: None if it == coded.payload else decode(it))
+    monkeypatch.setattr(codec, "memory", lambda: 0)  # so that it is decoded again
+    before = arrivals.pop(5)[1]
+    if late_s is not None:
+        arrivals = sorted([*arrivals, (late_s, before)])
+    playout = make(codec, model="ar")
+    incoming, lost = Incoming(arrivals), 0
+    for tick in range(2 * count):
+        for at_s, datagram in incoming.until(tick * BLOCK / RATE):
+            playout.put(datagram, at_s)
+        playout.tick(tick * BLOCK / RATE)
+        lost += int(np.count_nonzero(playout.lost))
+    assert playout.stats.undecodable_packets == 1
+    assert lost == (2 if late_s is None else 1) * size
+    assert playout.concealment.concealed_samples >= lost
