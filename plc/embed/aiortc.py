@@ -27,6 +27,7 @@ from plc.engine.stream.samples import Packet
 from plc.engine.stream.stats import Stats
 from plc.errors import ConfigError, MissingExtraError, PacketError, not_copied
 from plc.extras import install_command
+from plc_kernels.signal.packet import LARGEST
 
 try:
     from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
@@ -223,9 +224,10 @@ class ConcealedTrack(MediaStreamTrack):
         n, ahead = self._concealer.config.packet_samples, self._concealer.behind_samples
         while len(self._line) >= n:
             grain = self._line[:n] if self._there[:n].all() else None
-            # Behind a hole stands the frame that told of it.
+            # Behind a hole stands the frame that told of it, which is lost, too, if it is no sound.
             there = np.flatnonzero(self._there[n : n + ahead if grain is None else n])[:1]
-            behind = [(first, self._line[n + first : n + ahead]) for first in there.tolist()]
+            known = [(first, self._line[n + first : n + ahead]) for first in there.tolist()]
+            behind = [each for each in known if np.abs(each[1]).max() < LARGEST]
             played = self._concealer.push(grain, behind=behind)
             self._line = self._line[n:]
             self._there = self._there[n:]

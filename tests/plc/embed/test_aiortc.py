@@ -1,6 +1,7 @@
 """aiortc's tracks, concealed."""
 
 import asyncio
+import math
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -127,6 +128,24 @@ def test_a_known_end_of_the_gap_makes_it_better_and_is_flushed() -> None:
     trace = np.arange(len(whole) // FRAME) % 10 == 5
     blind = conceal(whole, trace, sample_rate=48_000, packet_samples=FRAME)
     assert max(errors) < 0.9 * np.linalg.norm(blind.astype(float) - whole)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 2e6])
+def test_a_frame_behind_a_gap_that_is_no_sound_is_made_up_too(wrong: float) -> None:
+    whole = np.asarray(tones(1, RATE, 40 * FRAME), np.float32)
+    whole[21 * FRAME + 7] = wrong
+    frames = [
+        frame(whole[None, begin : begin + FRAME], begin, "flt")
+        for begin in range(0, len(whole), FRAME)
+    ]
+    del frames[20]
+    out, track = heard(frames)
+    line = line_of(out)
+    assert len(line) == len(whole)
+    assert np.abs(line).max() < 1.5
+    assert track.stats.lost_packets == track.stats.invalid_packets == 1
+    np.testing.assert_array_equal(line[: 20 * FRAME], whole[: 20 * FRAME])
+    np.testing.assert_array_equal(line[24 * FRAME :], whole[24 * FRAME :])
 
 
 @pytest.mark.parametrize("size", [480, 1105, 160, 4096])
