@@ -188,6 +188,8 @@ const wordOf = (model, place) =>
 const firstWord = (model) => FILE.head + 2 * wordOf(model, FILE.parts);
 
 const NO_PARTS = [];
+// Louder is no sound.
+const LARGEST = 1e6;
 // More than bridges make use of.
 const MOST_KNOWN_S = 0.2;
 
@@ -368,23 +370,31 @@ export class Concealer {
       this.missing[2 * i + 1] = BigInt(behind);
       before = behind;
     }
-    for (const [distance, samples] of behind) this.know(distance, samples);
+    const stretches = behind.map((each) => this.stretch(each));
+    for (const [distance, samples] of stretches) this.know(distance, samples);
     const parts = BigInt(missing.length);
     return this.finish(exports.plck_push(block, inAt, arrived, missingAt, parts, outAt, 0n));
   }
 
-  // Takes in a stretch that is known behind the packet that is pushed next.
-  know(distance, samples) {
-    const { block, channels, exports, knownAt } = this;
+  // Returns a stretch of what is known behind a packet, as much of it as is made use of.
+  stretch(each) {
+    const { channels, sampleRate } = this;
+    const [distance, samples] = Array.isArray(each) ? each : [];
     const isThere = samples instanceof Float32Array && samples.length % channels === 0;
-    if (!isThere || !(Number.isInteger(distance) && distance >= 0 && distance <= this.sampleRate)) {
+    if (!isThere || !(Number.isInteger(distance) && distance >= 0 && distance <= sampleRate)) {
       throw new RangeError(`behind has [${told(distance)}, ${told(samples)}]; give [distance, samples]: up to a ` +
         `second from the packet's end on, and a Float32Array of ${channels} interleaved channels`);
     }
-    const of = samples.subarray(0, this.behindSamples * channels);
-    this.known.set(of);
-    if (exports.plck_know(block, knownAt, 0n, BigInt(of.length / channels), BigInt(distance))) return;
+    const known = samples.subarray(0, this.behindSamples * channels);
+    if (known.every((value) => Math.abs(value) < LARGEST)) return [distance, known];
     throw new RangeError("behind has samples that are NaN, infinite or above 1e6");
+  }
+
+  // Takes in a stretch that is known behind the packet that is pushed next.
+  know(distance, samples) {
+    this.known.set(samples);
+    const count = BigInt(samples.length / this.channels);
+    this.exports.plck_know(this.block, this.knownAt, 0n, count, BigInt(distance));
   }
 
   // Makes what would be played if the next packet were lost, so that its loss costs little: the samples

@@ -313,14 +313,18 @@ const checks = {
     for (const [behind, message] of [
       [5, /^behind is 5;/], [[[-1, packet(0)]], /a second/], [[[48001, packet(0)]], /a second/], [[[0, [1, 2]]], /Float32Array/],
       [[[0, new Float32Array(3)]], /2 interleaved channels/], [[[0, new Float32Array(960).fill(NaN)]], /NaN/],
+      [[5], /^behind has/], [[null], /^behind has/], [[[0, packet(21)], [-1, packet(21)]], /a second/],
+      [[[0, packet(21)], [0, new Float32Array(960).fill(2e6)]], /1e6/],
     ]) {
       assert.throws(() => told.push(null, [], behind), { name: "RangeError", message });
     }
-    const behind = [[480, packet(22)], [0, packet(21)], [960, new Float32Array(96000)]];
+    assert.deepEqual(told.push(null), untold.push(null)); // nothing of what was refused is known
+    for (let k = 21; k < 30; k++) for (const stream of [told, untold]) stream.push(packet(k));
+    const behind = [[480, packet(32)], [0, packet(31)], [960, new Float32Array(96000)]];
     assert.notDeepEqual(told.push(null, [], behind), untold.push(null));
     assert.equal(told.counters.bridgedSamples, 480);
     assert.equal(untold.counters.bridgedSamples, 0);
-    assert.deepEqual(told.push(packet(21)), packet(21));
+    assert.deepEqual(told.push(packet(31)), packet(31));
   },
 
   // What is no network, not a whole one or for other rates is told before a stream is opened.
