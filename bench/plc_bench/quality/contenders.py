@@ -228,7 +228,9 @@ class ReceivingEngine(Engine):
         playout = Playout(ReceiverConfig(stream=form, delay=delay), codec)
 
         def put(k: int, packet: Samples, now_s: float) -> None:
-            sent = RtpPacket(96, k % 2**16, k * packet_samples, 1, codec.encode(packet))
+            sent = RtpPacket(
+                codec.payload_type, k % 2**16, k * packet_samples, 1, codec.encode(packet)
+            )
             playout.put(build_rtp(sent), now_s)
 
         return put, lambda now_s: playout.tick(now_s).T, playout.close

@@ -106,14 +106,15 @@ def test_what_is_known_behind_a_hole_is_what_a_queue_would_hold() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rtp", "pieces"])
-def test_a_receiver_plays_what_came_and_fills_holes_from_both_sides(kind: str) -> None:
-    packet, trace = 320, np.zeros(60, np.bool_)
+@pytest.mark.parametrize("rate", [RATE, 44_100])  # of which L16 has a payload type of its own
+def test_a_receiver_plays_what_came_and_fills_holes_from_both_sides(kind: str, rate: int) -> None:
+    packet, trace = rate // 50, np.zeros(60, np.bool_)
     trace[[20, 31, 42]] = True
-    signal = tones(2, RATE, 60 * packet)[:, None]
+    signal = tones(2, rate, 60 * packet)[:, None]
     lossy = np.where(np.repeat(trace, packet)[:, None], 0, signal)
     errors = {}
     for delay_ms in (0, 60):
-        played = contender(f"ar@{kind}={delay_ms}").play(lossy, trace, packet, RATE)
+        played = contender(f"ar@{kind}={delay_ms}").play(lossy, trace, packet, rate)
         assert played.shape == signal.shape
         errors[delay_ms] = played - signal
     missing = np.repeat(trace, packet)
