@@ -33,8 +33,8 @@ def quality(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods by comma, METHOD\\[@lookaheadK]\\[@rtp=MS]\\[@paced]\\[@model=NAME]"
-            "\\[@oracle=PART]; the others are compared with the first."
+            help="Methods by comma, METHOD\\[@lookaheadK]\\[@rtp=MS]\\[@paced]\\[@model=NAME]; "
+            "the others are compared with the first."
         ),
     ] = "auto,burg:5/50",
     metrics: Annotated[

@@ -8,8 +8,7 @@ Three kinds, distinguished by name:
   packets have a jitter of 5 ms in the mean; or
   ``METHOD@file[@model=NAME]``: as ``plc inpaint`` fills a file, of which both sides are known; or
   ``METHOD@paced[@lookaheadK][@model=NAME][@prepare=WHEN]``: pushed in real time with the default
-  budget (:mod:`plc_bench.quality.contenders`); each with ``@oracle=PART`` behind it, whose fills
-  are told a part of the truth (:mod:`plc_bench.quality.oracles`);
+  budget;
 * a program, given with ``--peer name='command {in} {trace} {out}'``: it reads a WAV file and a
   trace and writes its output (see :class:`CommandPeer`);
 * a kind that is registered in :data:`KINDS`, for a peer that needs more than a command line.
@@ -46,7 +45,6 @@ from plc_bench.base.corpus import Samples
 from plc_bench.base.pace import turns
 from plc_bench.peers import PEERS, make_peer
 from plc_bench.peers.base import PEER_TIMEOUT_S, Contender, PeerError, run_program
-from plc_bench.quality.oracles import PARTS, Oracle
 from plc_bench.scores.metrics import Mask
 from plc_kernels.stream.layout import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 
@@ -353,13 +351,6 @@ def contender(
     """
     if peers and name in peers:
         return peers[name]
-    if told := re.search(r"@oracle=([^@]*)", name):
-        player = contender(name.replace(told[0], ""), peers, seed=seed)
-        if told[1] not in PARTS or player.coded:
-            raise ConfigError(
-                f"method {name!r}: METHOD, no codec's, is followed by @oracle={'|'.join(PARTS)}"
-            )
-        return Oracle(player, told[1])
     head, *parts = name.split("@")
     kind = KINDS.get(head.partition(":")[0])
     if kind is not None and "file" not in parts:
@@ -419,7 +410,6 @@ def check_methods(
     rates = [sample_rate] if sample_rate else _RATES
     for name in names:
         made = contender(name, peers)
-        made = made.player if isinstance(made, Oracle) else made
         if isinstance(made, Engine):
             _check_predictor(made.method, rates, METHODS)
             check_content(made.content)

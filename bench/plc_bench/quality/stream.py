@@ -13,7 +13,6 @@ from plc.errors import ConfigError
 from plc_bench.base.corpus import Samples, read_clip
 from plc_bench.peers.base import Contender, PeerError
 from plc_bench.quality.conditions import Condition
-from plc_bench.quality.oracles import Oracle
 from plc_bench.scores import registry as scores
 from plc_bench.scores.metrics import Mask
 
@@ -90,15 +89,14 @@ def read_stream(
 
 
 def play(player: Contender, stream: Stream) -> Samples:
-    """Return a stream as a contender plays it; lost samples reach codecs and oracles alone.
+    """Return a stream as a contender plays it; lost samples reach codecs alone.
 
     Raises
     ------
     PeerError
         If what it plays has another shape.
     """
-    intact = player.coded or isinstance(player, Oracle)
-    signal = stream.signal.copy() if intact else stream.lossy
+    signal = stream.signal.copy() if player.coded else stream.lossy
     played = player.play(signal, stream.trace, stream.packet_samples, stream.sample_rate)
     if played.shape != stream.signal.shape:
         raise PeerError(f"played shape {played.shape}; expected {stream.signal.shape}")
