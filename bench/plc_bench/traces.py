@@ -124,12 +124,7 @@ def _losses(stream: list[tuple[float, RtpPacket]], deadline_ms: float) -> Import
     trace = np.ones(max(arrivals) - first + 1, np.bool_)
     trace[[number - first for number in arrivals if number not in late]] = False
     return Imported(
-        trace,
-        _packet_samples(arrivals),
-        clock_hz,
-        first_packet.ssrc,
-        len(late),
-        duplicates,
+        trace, _packet_samples(arrivals), clock_hz, first_packet.ssrc, len(late), duplicates
     )
 
 

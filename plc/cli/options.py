@@ -140,8 +140,7 @@ Trace = Annotated[
     typer.Option(help="Lost packets: text, 0 or 1 for each packet, 1 = lost; or of ITU-T G.192."),
 ]
 LoopedTrace = Annotated[
-    Path | None,
-    typer.Option(help="Lost packets, as of plc conceal; it begins again at its end."),
+    Path | None, typer.Option(help="Lost packets, as of plc conceal; it begins again at its end.")
 ]
 
 # ---- programs that run --------------------------------------------------------------------------

@@ -30,13 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.models.manifest import Manifest
-from plc.engine.networks.gap_filler import (
-    GapFiller,
-    Hints,
-    check_answer,
-    check_drafts,
-    check_rate,
-)
+from plc.engine.networks.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
 from plc.engine.networks.other_rate import TAPS, OtherRate
 from plc.engine.networks.spectral_fill import bent, interpolated
 from plc.engine.runtime.providers import Signature

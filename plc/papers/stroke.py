@@ -25,13 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plc.engine.models.manifest import Manifest
-from plc.engine.networks.gap_filler import (
-    GapFiller,
-    Hints,
-    check_answer,
-    check_drafts,
-    check_rate,
-)
+from plc.engine.networks.gap_filler import GapFiller, Hints, check_answer, check_drafts, check_rate
 from plc.engine.networks.spectral_fill import bent, interpolated, padded
 from plc.engine.runtime.providers import Signature
 from plc.engine.runtime.session import open_session

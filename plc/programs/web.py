@@ -312,11 +312,7 @@ def _filled(name: str, *, script: str, **values: str) -> bytes:
 
     given = policy(None if name == "index.html" else script)
     text = Template(_text(name)).substitute(
-        values,
-        policy=escape(given),
-        style=_text("page.css"),
-        script=script,
-        version=__version__,
+        values, policy=escape(given), style=_text("page.css"), script=script, version=__version__
     )
     return text.encode()
 

@@ -79,12 +79,7 @@ def choices_page(report: RepairReport, settings: RepairSettings) -> str:
     tables.append(f'<script type="application/json" id="choices">{told}</script>')
     marks = "Red marks are what would be filled."
     return listening.page(
-        _TITLE,
-        _about(report, places, shown),
-        "".join(tables),
-        list(heard.values()),
-        marks,
-        _SCRIPT,
+        _TITLE, _about(report, places, shown), "".join(tables), list(heard.values()), marks, _SCRIPT
     )
 
 

@@ -146,12 +146,7 @@ class Keeper:
         self._write(outcome)
 
     def _write(self, outcome: dict[str, Any]) -> None:
-        told = {
-            "format": _FORMAT,
-            "key": self._key,
-            "outcome": outcome,
-            "written": self._written,
-        }
+        told = {"format": _FORMAT, "key": self._key, "outcome": outcome, "written": self._written}
         self._targets.write(record_name(self._name), json.dumps(told).encode(), self._folder)
 
 

@@ -36,15 +36,7 @@ from plc.files.recordings import Repaired, inpaint_file
 from plc.files.scratch import scratch
 from plc.restore.detect.findings import EVERYTHING, Finding, Selection
 from plc.restore.detect.recorded import DetectReport, detect_file
-from plc.restore.folders import (
-    OWN,
-    Entry,
-    Folder,
-    Place,
-    labels_at,
-    place,
-    same,
-)
+from plc.restore.folders import OWN, Entry, Folder, Place, labels_at, place, same
 from plc.restore.records import ABOUT, LOCK, Keeper, made_of, read_record
 from plc.whole_files import folded
 

@@ -52,8 +52,7 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE",
-            help="Name of a recipe in the package, or path of a .toml file.",
+            metavar="RECIPE", help="Name of a recipe in the package, or path of a .toml file."
         ),
     ] = "",
     data: Libraries = [],  # noqa: B006  # looked at after the recipe, whose names are said first
@@ -240,8 +239,7 @@ def papers(
     runs: Annotated[list[Path] | None, typer.Argument(help="Folders of runs.")] = None,
     data: Libraries = [],  # noqa: B006  # not changed
     unseen: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of clips that are not trained on; may repeat."),
+        list[Path] | None, typer.Option(help="Folder of clips that are not trained on; may repeat.")
     ] = None,
     seen: Annotated[
         list[Path] | None, typer.Option(help="Folder of clips that were trained on; may repeat.")

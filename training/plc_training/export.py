@@ -231,10 +231,7 @@ def _difference(expected: Tensor, found: Tensor) -> float:
 
 
 def _refuse_difference(
-    manifest: Manifest,
-    parity: float,
-    figures: dict[str, tuple[float, float]],
-    figure_parity: float,
+    manifest: Manifest, parity: float, figures: dict[str, tuple[float, float]], figure_parity: float
 ) -> None:
     if not parity <= PARITY:
         raise ModelError(

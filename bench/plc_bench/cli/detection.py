@@ -8,14 +8,7 @@ import typer
 
 from plc.cli.options import AsJson
 from plc.errors import ConfigError
-from plc_bench.cli.options import (
-    Sources,
-    conditions_of,
-    end,
-    numbers,
-    scored,
-    share,
-)
+from plc_bench.cli.options import Sources, conditions_of, end, numbers, scored, share
 
 
 def detect(

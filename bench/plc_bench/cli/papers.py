@@ -122,8 +122,7 @@ def long_gaps(
 def published(
     data: Annotated[Path, typer.Argument(help="Folder as its authors publish it; see above.")],
     methods: Annotated[
-        str,
-        typer.Option(help="Methods by comma, METHOD\\[@model=NAME] or janssen."),
+        str, typer.Option(help="Methods by comma, METHOD\\[@model=NAME] or janssen.")
     ] = "auto,ar",
     gap_ms: Annotated[str, typer.Option(help="Lengths of gaps in ms; all by default.")] = "",
     as_json: AsJson = False,
@@ -150,10 +149,7 @@ def published(
     )
 
 
-def phase(
-    sources: Sources,
-    as_json: AsJson = False,
-) -> None:
+def phase(sources: Sources, as_json: AsJson = False) -> None:
     """Measure the quality of phase made from magnitudes.
 
     Exits with 1 if a clip has no score.

@@ -88,8 +88,7 @@ def quality(
         int, typer.Option(min=0, help="With --out: excerpts of audio to keep for the page.")
     ] = 30,
     ray: Annotated[
-        str | None,
-        typer.Option(help="Address of a Ray cluster, auto, or local to start one."),
+        str | None, typer.Option(help="Address of a Ray cluster, auto, or local to start one.")
     ] = None,
 ) -> None:
     """Compare methods on the same lost packets of the same clips.

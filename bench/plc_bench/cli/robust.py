@@ -8,15 +8,7 @@ import typer
 
 from plc.cli.options import AsJson, Loss
 from plc.jsonable import plain
-from plc_bench.cli.options import (
-    Method,
-    Seed,
-    names_of,
-    numbers,
-    progress_shown,
-    scored,
-    show,
-)
+from plc_bench.cli.options import Method, Seed, names_of, numbers, progress_shown, scored, show
 
 
 def soak(

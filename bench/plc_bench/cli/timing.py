@@ -8,14 +8,7 @@ import typer
 from rich.console import Console
 
 from plc.cli.options import AsJson, Loss, Model, Priority
-from plc_bench.cli.options import (
-    Burst,
-    Save,
-    measured,
-    names_of,
-    numbers,
-    show,
-)
+from plc_bench.cli.options import Burst, Save, measured, names_of, numbers, show
 
 Pushed = Annotated[
     list[Path] | None,

@@ -206,11 +206,7 @@ def _clip_cases(clean: Path, gaps_ms: Sequence[int]) -> list[Case]:
 
 
 def _gaps_between(
-    clean: Samples,
-    outputs: dict[str, Samples],
-    gap_ms: int,
-    sample_rate: int,
-    name: str,
+    clean: Samples, outputs: dict[str, Samples], gap_ms: int, sample_rate: int, name: str
 ) -> Gaps:
     """Return where the outputs that differ least differ from the clean clip."""
     differ = {key: np.abs(made - clean) > _SAME for key, made in outputs.items()}

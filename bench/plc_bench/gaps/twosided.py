@@ -289,10 +289,7 @@ def filled(
 
 
 def _repaired(
-    signal: Samples,
-    parts: Sequence[tuple[int, int]],
-    method: str,
-    settings: InpaintSettings,
+    signal: Samples, parts: Sequence[tuple[int, int]], method: str, settings: InpaintSettings
 ) -> Samples:
     """Return ``signal`` with its lost ``parts`` filled, in order."""
     start, stop = parts[0][0], parts[-1][1]

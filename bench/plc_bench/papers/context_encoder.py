@@ -37,13 +37,7 @@ from plc_bench.base.corpus import Samples, clip_seed, read_clip
 from plc_bench.base.notes import NoteTable
 from plc_bench.base.tables import Table
 from plc_bench.base.workers import score_clips
-from plc_bench.gaps.twosided import (
-    GapScores,
-    InpaintReport,
-    InpaintSettings,
-    draw_gaps,
-    filled,
-)
+from plc_bench.gaps.twosided import GapScores, InpaintReport, InpaintSettings, draw_gaps, filled
 from plc_bench.scores import metrics
 
 REFERENCE = "lpc"

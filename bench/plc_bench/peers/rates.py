@@ -12,10 +12,7 @@ INT16_SCALE = 32768.0
 
 
 def at_rate(
-    signal: Samples,
-    sample_rate: int,
-    rate: int,
-    play: Callable[[Samples], Samples],
+    signal: Samples, sample_rate: int, rate: int, play: Callable[[Samples], Samples]
 ) -> Samples:
     """Return ``play(signal)``, played at another rate.
 

@@ -372,10 +372,7 @@ def _played(
     references: dict[str, Signal] = {"": stream.signal}
     if player.coded:
         intact = Stream(
-            stream.signal,
-            np.zeros_like(stream.trace),
-            stream.packet_samples,
-            stream.sample_rate,
+            stream.signal, np.zeros_like(stream.trace), stream.packet_samples, stream.sample_rate
         )
         references[OWN_DECODE] = play(player, intact)
     return references, play(player, stream)

@@ -121,11 +121,7 @@ def _check_folder(out: Path) -> None:
         raise ConfigError(f"{out / 'index.html'} is another page; give another folder")
 
 
-def _page(
-    study: Study,
-    clips: Sequence[Mapping[str, Any]],
-    ratings: Sequence[Table],
-) -> str:
+def _page(study: Study, clips: Sequence[Mapping[str, Any]], ratings: Sequence[Table]) -> str:
     folder = resources.files("plc_bench.report") / "page"
     tables = summary_tables(study)
     data = json.dumps(

@@ -78,12 +78,7 @@ def draw_receivers(path: Path, results: Sequence[Reception]) -> None:
 
 
 def _gap_panel(
-    study: Study,
-    names: Mapping[str, str],
-    metric: str,
-    least_gaps: int = 1,
-    *,
-    bands: bool = False,
+    study: Study, names: Mapping[str, str], metric: str, least_gaps: int = 1, *, bands: bool = False
 ) -> Panel:
     """Return a metric over the length of the gap, by method."""
     curves = []

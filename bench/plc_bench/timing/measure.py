@@ -262,10 +262,7 @@ def _kernel_allocations() -> int | None:
 
 
 def _loop(
-    push: Push,
-    packets: list[Samples],
-    trace: NDArray[np.bool_],
-    clock: Callable[[], int],
+    push: Push, packets: list[Samples], trace: NDArray[np.bool_], clock: Callable[[], int]
 ) -> tuple[NDArray[np.int64], float, float]:
     taken_ns = np.zeros(trace.size, np.int64)
     lost = trace.tolist()

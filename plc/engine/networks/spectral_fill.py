@@ -43,10 +43,7 @@ def with_phase(
 
 
 def bent(
-    filled: NDArray[np.float32],
-    known: NDArray[np.float32],
-    gap: tuple[int, int],
-    sample_rate: int,
+    filled: NDArray[np.float32], known: NDArray[np.float32], gap: tuple[int, int], sample_rate: int
 ) -> NDArray[np.float32]:
     """Return a gap's samples, their ends bent to meet their neighbours.
 

@@ -30,12 +30,7 @@ class ArFiller:
     """
 
     def __init__(
-        self,
-        sample_rate: int,
-        channels: int,
-        rung: Rung,
-        reach: int = 0,
-        from_onsets: bool = False,
+        self, sample_rate: int, channels: int, rung: Rung, reach: int = 0, from_onsets: bool = False
     ) -> None:
         ladders = Ladders(sample_rate, channels, 1, float("inf"), reach, (rung, rung))
         self.past_samples, most = ladders.past_samples, ladders.most_coefficients

@@ -105,11 +105,7 @@ def find_passages(
 
 
 def _search(
-    signal: NDArray[np.float32],
-    start: int,
-    stop: int,
-    around: NDArray[np.int64],
-    stride: int,
+    signal: NDArray[np.float32], start: int, stop: int, around: NDArray[np.int64], stride: int
 ) -> NDArray[np.int64]:
     match = around.size // 2
     if stride == 1:

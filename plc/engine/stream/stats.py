@@ -185,9 +185,7 @@ class Stats:
     longest_burst_samples = _Counter("longest_burst_samples")
 
     def __init__(
-        self,
-        memory: StreamMemory | None = None,
-        network: NetworkCounters | None = None,
+        self, memory: StreamMemory | None = None, network: NetworkCounters | None = None
     ) -> None:
         self._memory = memory
         self.rungs: tuple[str, ...] = () if memory is None else memory.rungs

@@ -58,9 +58,7 @@ def bitrate_of(value: str | int) -> int:
 Sources = Annotated[
     list[Path],
     typer.Argument(
-        metavar="IN...",
-        parser=_path,
-        help="Audio files, films, folders, patterns; - is stdin.",
+        metavar="IN...", parser=_path, help="Audio files, films, folders, patterns; - is stdin."
     ),
 ]
 Target = Annotated[

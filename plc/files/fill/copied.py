@@ -174,12 +174,7 @@ class Passages:
         """What filled the long gaps so far."""
 
     def fill(
-        self,
-        track: Track,
-        first: int,
-        rows: _Rows,
-        gap: Gap,
-        received: NDArray[np.bool_],
+        self, track: Track, first: int, rows: _Rows, gap: Gap, received: NDArray[np.bool_]
     ) -> None:
         """Fill a gap, if it is a long one of music and something is like its surroundings.
 
@@ -289,10 +284,7 @@ class Passages:
         match = self._samples(MATCH_MS)
         before = gap.start + shift - EDGE_SAMPLES
         behind = gap.stop + shift + EDGE_SAMPLES
-        return [
-            (before - match - slack, before + slack),
-            (behind - slack, behind + match + slack),
-        ]
+        return [(before - match - slack, before + slack), (behind - slack, behind + match + slack)]
 
     def _ranked(self, found: Sequence[tuple[float, int]]) -> int | None:
         """Return the place of this variant; None if so many are not similar enough."""

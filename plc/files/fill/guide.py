@@ -145,12 +145,7 @@ def _explained(line: _Line, guide: _Line, own: NDArray[np.bool_]) -> tuple[float
 
 
 def _weight(
-    line: _Line,
-    rest: _Line,
-    own: NDArray[np.bool_],
-    sample_rate: int,
-    hole: Gap,
-    fill: Fill,
+    line: _Line, rest: _Line, own: NDArray[np.bool_], sample_rate: int, hole: Gap, fill: Fill
 ) -> float:
     """Weigh the guided fill by known samples beside the gap; 0 where it is not clearly better."""
     length = min(hole.samples, round(_REHEARSED_MS * sample_rate / 1000.0))

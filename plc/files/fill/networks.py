@@ -66,12 +66,7 @@ class TwoSidedNetwork:
         self._network = open_network(manifest, gap.shape)
 
     def fill(
-        self,
-        row: NDArray[np.float32],
-        start: int,
-        stop: int,
-        end: int,
-        found: Found,
+        self, row: NDArray[np.float32], start: int, stop: int, end: int, found: Found
     ) -> NDArray[np.float32] | None:
         """Return an improved fill of ``row[start:stop]``.
 

@@ -100,10 +100,7 @@ class Background:
 
 
 def speech_around(
-    row: NDArray[np.float32],
-    received: NDArray[np.bool_],
-    gap: tuple[int, int],
-    sample_rate: int,
+    row: NDArray[np.float32], received: NDArray[np.bool_], gap: tuple[int, int], sample_rate: int
 ) -> float:
     """Return how much a gap's surroundings sound like speech: 0 is music, 1 speech.
 

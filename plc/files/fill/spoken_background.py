@@ -40,10 +40,7 @@ def is_spoken(
 
 
 def lay_background(
-    rows: NDArray[np.float32],
-    received: NDArray[np.bool_],
-    gap: tuple[int, int],
-    sample_rate: int,
+    rows: NDArray[np.float32], received: NDArray[np.bool_], gap: tuple[int, int], sample_rate: int
 ) -> None:
     """Add the background of both sides to the fill of a gap, as far as it is missing.
 

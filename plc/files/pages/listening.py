@@ -188,10 +188,7 @@ def _described(number: int, clip: Clip) -> dict[str, Any]:
         # The player knows the first one by this name.
         name = version.name if place else "reference"
         kept, is_difference = difference_or_whole(stored[0], samples) if place else (samples, False)
-        audio[name] = {
-            "audio": flac_base64(kept, clip.sample_rate),
-            "difference": is_difference,
-        }
+        audio[name] = {"audio": flac_base64(kept, clip.sample_rate), "difference": is_difference}
         tracks.append(
             {
                 "name": name,

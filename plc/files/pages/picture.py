@@ -149,10 +149,7 @@ def _draw_spectrogram(
 
 
 def _draw_waveform(
-    axes: "Axes",
-    stream: LossyClip,
-    signal: NDArray[np.float32],
-    gap: tuple[int, int],
+    axes: "Axes", stream: LossyClip, signal: NDArray[np.float32], gap: tuple[int, int]
 ) -> None:
     first, last = _near(stream, gap)
     time_ms = (np.arange(first, last) - gap[0]) * 1000 / stream.sample_rate

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to an app."""
-    lines = examples(
-        "plc demo",
-        "plc demo --loss 20% --out demo-20",
-    )
+    lines = examples("plc demo", "plc demo --loss 20% --out demo-20")
     app.command(rich_help_panel="Files", epilog=lines)(demo)
 
 

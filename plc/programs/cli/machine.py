@@ -54,8 +54,7 @@ def doctor(
 
 def models(
     name: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODEL]", help="Name or path of a model to describe."),
+        str | None, typer.Argument(metavar="[MODEL]", help="Name or path of a model to describe.")
     ] = None,
     papers: Annotated[
         Path | None,

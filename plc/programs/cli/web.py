@@ -40,11 +40,7 @@ def web(
             say(path)
             say(f"plc: {path.name}: {FILES[path.name].use}", err=True)
         return
-    run_web(
-        port,
-        duration_s=duration_s,
-        announce=lambda line: say(f"plc: {line}", err=True),
-    )
+    run_web(port, duration_s=duration_s, announce=lambda line: say(f"plc: {line}", err=True))
 
 
 def register(app: typer.Typer) -> None:

@@ -128,9 +128,7 @@ def detect(
         work.end(len(done))
 
 
-def damage_finder(
-    doubtful: bool,
-) -> "Callable[[Pair, batch.Work, bool], list[Stretch]]":
+def damage_finder(doubtful: bool) -> "Callable[[Pair, batch.Work, bool], list[Stretch]]":
     """Return a function that finds the damage of a recording as gaps, and prints it."""
     from plc.restore.detect.findings import Selection
 

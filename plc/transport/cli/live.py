@@ -181,8 +181,7 @@ def live(
         ),
     ] = "default",
     to: Annotated[
-        str | None,
-        typer.Option(metavar="udp://HOST:PORT", help="Send the input there, as RTP."),
+        str | None, typer.Option(metavar="udp://HOST:PORT", help="Send the input there, as RTP.")
     ] = None,
     from_: Annotated[
         str | None,

@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 
 from plc.cli.errors import REFUSED
-from plc.cli.options import (
-    AsJson,
-    Duration,
-    LoopedTrace,
-    PacketMs,
-    Seed,
-    examples,
-    with_options,
-)
+from plc.cli.options import AsJson, Duration, LoopedTrace, PacketMs, Seed, examples, with_options
 from plc.cli.output import Overwrite, left_out, print_json, say
 from plc.notice import counted, tell
 from plc.transport.cli.options import (
@@ -65,10 +57,7 @@ def relay(
     ] = None,
     to: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="udp://HOST:PORT|FILE",
-            help="Target of each --listen, in order.",
-        ),
+        typer.Option(metavar="udp://HOST:PORT|FILE", help="Target of each --listen, in order."),
     ] = None,
     received: RelayedOptions,
     sdp: Annotated[
@@ -76,8 +65,7 @@ def relay(
     ] = None,
     sdp_out: SdpOut = None,
     config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Streams in TOML; SIGHUP reads it again."),
+        Path | None, typer.Option(metavar="FILE", help="Streams in TOML; SIGHUP reads it again.")
     ] = None,
     control: Annotated[
         Path | None,

@@ -186,11 +186,7 @@ class LiveEngine:
         return blocks
 
     def _hear(
-        self,
-        source: NetworkSource,
-        ours_s: float,
-        now_s: float,
-        clock: Callable[[], float] | None,
+        self, source: NetworkSource, ours_s: float, now_s: float, clock: Callable[[], float] | None
     ) -> None:
         for datagram, at_s in source.datagrams(ours_s, clock):
             came_s = now_s + at_s - ours_s

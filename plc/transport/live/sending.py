@@ -172,8 +172,5 @@ def run_send(
         finally:
             device.close()
     input_ = {"device": device.name} | asdict(device.stats)
-    live = {
-        "captured_packets": stats.captured_packets,
-        "absent_packets": stats.absent_packets,
-    }
+    live = {"captured_packets": stats.captured_packets, "absent_packets": stats.absent_packets}
     return {"live": live, "sent": sink.report(), "devices": {"input": input_}}

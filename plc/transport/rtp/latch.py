@@ -27,13 +27,7 @@ from enum import Enum, auto
 
 from plc.transport.rtp.config import ReceiverConfig
 from plc.transport.rtp.outcomes import Verdict
-from plc.transport.rtp.packets import (
-    HEADER_BYTES,
-    Malformed,
-    parse_rtp,
-    ssrc_of,
-    steps_between,
-)
+from plc.transport.rtp.packets import HEADER_BYTES, Malformed, parse_rtp, ssrc_of, steps_between
 from plc.transport.rtp.srtp import SrtpReceiver
 from plc.transport.rtp.udp import Address, Network, is_in
 

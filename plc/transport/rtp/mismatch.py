@@ -31,13 +31,7 @@ from plc.transport.rtp.codecs import STATIC_CODINGS, Codec, open_codec, samples_
 from plc.transport.rtp.coding import SAMPLE_BYTES, Coding, follows_g722, guess, is_blank, is_noise
 from plc.transport.rtp.libopus import opus_samples
 from plc.transport.rtp.multicast import in_url
-from plc.transport.rtp.packets import (
-    SEQUENCE_BITS,
-    TIMESTAMP_BITS,
-    Malformed,
-    RtpPacket,
-    parse_red,
-)
+from plc.transport.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, Malformed, RtpPacket, parse_red
 
 # RFC 3551, table 4: what has a number of its own, and that no codec here takes.
 OTHER_STATIC = {

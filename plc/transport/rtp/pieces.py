@@ -189,11 +189,7 @@ class PlayoutBuffer:
     # ---- pieces in ------------------------------------------------------------------------------
 
     def put(
-        self,
-        samples: Packet | Samples | Bytes,
-        at: int | None = None,
-        *,
-        at_s: float | None = None,
+        self, samples: Packet | Samples | Bytes, at: int | None = None, *, at_s: float | None = None
     ) -> int:
         """Take a piece in; return how many samples are new, in time, or were set aside before.
 

@@ -509,11 +509,7 @@ def _listen_to(
 
 
 def _take_turn(
-    service: Service,
-    number: int,
-    port: UdpPort,
-    turn_s: float,
-    clock: Callable[[], float],
+    service: Service, number: int, port: UdpPort, turn_s: float, clock: Callable[[], float]
 ) -> None:
     began_s = clock()
     for datagram, source, age_s in port.aged():

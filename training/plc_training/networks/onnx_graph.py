@@ -105,10 +105,7 @@ def _in_steps(weight: Tensor, axis: int) -> Tensor:
 
 
 def to_onnx(
-    network: nn.Module,
-    inputs: dict[str, Tensor],
-    axes: dict[str, Axes],
-    output: str,
+    network: nn.Module, inputs: dict[str, Tensor], axes: dict[str, Axes], output: str
 ) -> bytes:
     """Return the network's graph as the bytes of an ONNX file.
 
@@ -339,9 +336,7 @@ def _shorten(model: Any) -> None:
     del graph.value_info[:]
 
 
-def _in_bytes(
-    weights: NDArray[np.float32],
-) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+def _in_bytes(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
     """Return weights as whole steps and a scale, or None.
 
     The scale broadcasts over the steps: one for each index of an axis or, for bidirectional GRUs,

@@ -37,13 +37,7 @@ from plc_training.papers.damaged import (
     magnitudes,
     psnr_db,
 )
-from plc_training.papers.restorers import (
-    PUBLISHED_WIDTH,
-    RESTORERS,
-    Form,
-    Restorer,
-    level_of,
-)
+from plc_training.papers.restorers import PUBLISHED_WIDTH, RESTORERS, Form, Restorer, level_of
 from plc_training.tasks import base
 
 # Narrower networks have layers without channels.

@@ -239,10 +239,7 @@ def share_of_fill(sample_rate: int, gap: int, horizon: int) -> Samples:
 
 
 def heard(
-    x: Samples,
-    lost: NDArray[np.bool_],
-    look: Callable[[int, StreamMemory], object],
-    **stream: Any,
+    x: Samples, lost: NDArray[np.bool_], look: Callable[[int, StreamMemory], object], **stream: Any
 ) -> Samples:
     """Return a signal as a stream plays it, without the stream's delay.
 

@@ -280,12 +280,7 @@ def _number(info: inspect.IntType | inspect.FloatType) -> str:
     return ", ".join(words)
 
 
-_OF_PAPERS = (
-    "restore:RestoreTask",
-    "stroke:StrokeTask",
-    "gacela:GacelaTask",
-    "notes:NotesTask",
-)
+_OF_PAPERS = ("restore:RestoreTask", "stroke:StrokeTask", "gacela:GacelaTask", "notes:NotesTask")
 
 TASKS: dict[str, type[Task]] = {
     task.kind: task
