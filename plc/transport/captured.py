@@ -3,21 +3,24 @@
 ::
 
     capture ──▶ RTP by addresses and SSRC ──▶ StreamRelay (Playout) ──▶ a file for each stream
-                 first pass: what it is        second pass: by the capture's own times
+                 first pass: what it is        second pass: by the sender's clock, or as they came
 
 A capture is read twice, and never held: the first time tells which streams there are and how they
-are coded. Each is played by the relay's playout, by its arrival times, as fast as that goes; what
-the relay counts is counted here.
+are coded. Each is played by the relay's playout, as fast as that goes; what the relay counts is
+counted here. A stream is played whole: its packets are sorted by their numbers, and come when the
+sender's clock says. Or it is played as a receiver would, by the times of arrival.
 """
 
 import contextlib
+import heapq
 import itertools
 import math
+import struct
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from plc import notice
 from plc.engine.spans import gaps_of
@@ -26,15 +29,19 @@ from plc.files.tags.chunks import origin_tags
 from plc.files.writing import AudioWriter
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
 from plc.transport.rtp.capture import Address, Datagram, Progress, read_datagrams
-from plc.transport.rtp.codecs import STATIC_CODINGS, usual_rate
+from plc.transport.rtp.codecs import STATIC_CODINGS, samples_per_tick, usual_rate
 from plc.transport.rtp.coding import SAMPLE_BYTES
+from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.libopus import opus_samples
 from plc.transport.rtp.mismatch import COMFORT_NOISE, OTHER_STATIC, in_words
-from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_rtp
+from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_red, parse_rtp, steps_between
 from plc.transport.rtp.sdp import AudioMedia, parse_sdp
+from plc.transport.rtp.sources import PROBATION, PROBATION_STEP_MAX, QUIET_PACKETS
 from plc.transport.rtp.srtp import SrtpKey, SrtpReceiver
 from plc.transport.rtp.udp import Endpoint
 from plc.transport.service.recorder import KEPT_BACK_MAX_S, RecordingFile, in_utc
+from plc_kernels.receive import layout
+from plc_kernels.receive.units import AHEAD_MOST
 
 # A clock that goes back by more was set; by less, its frames come from several queues. Ahead it was
 # set where nothing comes for an hour, or where pauses, of more than 0.25 s, are a day in all.
@@ -60,6 +67,21 @@ _STUN_COOKIE, _DTLS = b"\x21\x12\xa4\x42", {b"\xfe\xfd", b"\xfe\xff"}
 _PAUSES_BYTES, _PAUSES_SHARE = 1 << 30, 100
 # Said before so much is written.
 _TOLD_BYTES = 1e8
+# A packet is sorted among those that came in so many s, and so many of them at most.
+_SORT_S, _SORTED_MAX = 10.0, 2048
+# Copies that came so much later are a row that was sent again.
+_AGAIN_S = 1.0
+# So much is known behind a block, in s and packets at most: copies, and both sides of a hole.
+_KNOWN_S, _KNOWN_PACKETS = 1.0, 2000
+# A packet that begins within this share of it from the end of the one before follows it; rounding
+# is believed up to the second one.
+_OFF_SHARE, _ROUNDED_SHARE = 0.125, 0.75
+# Stamps are false where they are further from the times of arrival, and the samples are not.
+_PACE_SHARE = 0.2
+# A pause is as long as it is stamped, unless what follows came by more too soon for that: then it
+# is what the times of arrival say, if that is more. A sender is fast by this share at most. Lost
+# packets are believed up to a number in any case.
+_SOON_S, _FAST_SHARE, _LOST_BELIEVED = 0.5, 0.05, 25
 
 
 @dataclass(eq=False, slots=True)
@@ -84,6 +106,8 @@ class Sender:
     is_stream: bool = False
     """Whether two packets came in a row."""
     before: RtpPacket | None = None
+    row: tuple[int, int, float] = 0, 0, 0.0
+    """Of packets near each other, by number and time: how many were sent, in what ticks and s."""
 
     @property
     def name(self) -> str:
@@ -96,13 +120,24 @@ class Sender:
         """Whether these are all: then the capture need not be read again."""
         return len(self.heads) == self.packets
 
-    def follow(self, packet: RtpPacket) -> None:
+    def follow(self, packet: RtpPacket, now_s: float) -> None:
         """Take in a packet."""
         if self.before is not None:
-            ticks = (packet.timestamp - self.before.timestamp) & 0xFFFF_FFFF
-            self.ticks += ticks - (ticks >> 31 << 32)
-            self.is_stream |= packet.sequence == (self.before.sequence + 1) & 0xFFFF
+            ticks = _signed(packet.timestamp - self.before.timestamp)
+            self.ticks += ticks
+            steps = steps_between(self.before.sequence, packet.sequence)
+            self.is_stream |= 0 < abs(steps) <= PROBATION_STEP_MAX
+            is_next = 0 < steps <= PROBATION_STEP_MAX and 0 <= ticks < 1 << 16
+            if is_next and now_s - self.last_s < _PAUSE_S:
+                sent, before, lasted_s = self.row
+                self.row = sent + steps, before + ticks, lasted_s + now_s - self.last_s
         self.before = packet
+
+    def stamps_are_false(self, samples: int, ticks: int, rate: int) -> bool:
+        """Return whether samples a packet keep pace with the arrivals, and stamps do not."""
+        sent, stamped, lasted_s = self.row
+        apart_s = [abs(each / rate - lasted_s) for each in (sent * samples, stamped * ticks)]
+        return apart_s[0] <= _PACE_SHARE * lasted_s < apart_s[1]
 
 
 class _Clock:
@@ -183,7 +218,8 @@ class Capture:
             heard = self._source((*datagram.flow, packet.ssrc))
             now_s = self._clock.read(datagram.time_s)
             if heard is not None:
-                heard.follow(packet)
+                if not self._is_known:
+                    heard.follow(packet, now_s)
                 yield now_s, heard, datagram.payload
 
     def _source(self, key: tuple[Address, Address, int]) -> Sender | None:
@@ -253,6 +289,10 @@ def media_of(
         if not keys:
             raise ConfigError("its description says that it is SRTP: give --key-file")
     key, packets = _opened(heard, keys)
+    if kind == given.get("red_payload_type"):
+        packets = [_inside(each) if each.payload_type == kind else each for each in packets]
+        types = Counter(each.payload_type for each in packets if each.payload_type != kind)
+        kind = given.get("payload_type", max(types, key=types.__getitem__, default=kind))
     row = _in_a_row([each for each in packets if each.payload_type == kind])
     media = fitting[0] if fitting else _media_of_packets(heard, kind, row, given)
     tick_bytes = _TICK_BYTES.get(media.codec, 0) * media.channels
@@ -283,14 +323,27 @@ def _opened(
     )
 
 
+def _inside(packet: RtpPacket) -> RtpPacket:
+    """Return a packet of redundancy (RFC 2198) as it would be without."""
+    blocks = parse_red(packet.payload)
+    if not isinstance(blocks, list):
+        return packet
+    return packet._replace(payload_type=blocks[-1].payload_type, payload=blocks[-1].payload)
+
+
 def _in_a_row(packets: list[RtpPacket]) -> list[tuple[RtpPacket, int]]:
-    """Return the packets that another one follows at once, and the ticks to that."""
+    """Return the packets that another one follows soon, and their ticks."""
     return [
-        (each, ticks)
+        (each, ticks // steps)
         for each, after in itertools.pairwise(packets)
-        if (after.sequence - each.sequence) & 0xFFFF == 1
+        if 0 < (steps := steps_between(each.sequence, after.sequence)) <= PROBATION_STEP_MAX
         and 0 < (ticks := (after.timestamp - each.timestamp) & 0xFFFF_FFFF) < 1 << 16
     ]
+
+
+def _signed(ticks: int) -> int:
+    """Return a difference of stamps, which wrap."""
+    return (ticks + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def _media_of_packets(
@@ -304,11 +357,14 @@ def _media_of_packets(
     if coding is None and kind in OTHER_STATIC:
         raise ConfigError(f"payload type {kind} is {OTHER_STATIC[kind]}, which no codec here plays")
     if coding is None:
+        is_red = row and all(_inside(each).payload_type in STATIC_CODINGS for each, _ in row)
         raise ConfigError(
-            f"payload type {kind} does not say its codec, nor do its packets: give --codec or --sdp"
+            f"payload type {kind} does not say its codec, nor do its packets: give "
+            + (f"--red-payload-type {kind}" if is_red else "--codec or --sdp")
         )
     found: dict[str, Any] = dict(zip(("codec", "sample_rate", "channels"), coding, strict=True))
-    found |= {"payload_type": kind} | ({} if kind in STATIC_CODINGS else dict(given))
+    taken = {"red_payload_type"} if kind in STATIC_CODINGS else given
+    found |= {"payload_type": kind} | {name: given[name] for name in taken if name in given}
     if kind != given.get("red_payload_type"):
         found["payload_type"] = kind
     return AudioMedia(endpoint=Endpoint(*heard.target), **found)
@@ -318,11 +374,15 @@ def _guessed(heard: Sender, row: list[tuple[RtpPacket, int]]) -> tuple[str, int,
     """Return codec, rate and channels that packets in a row have; None if they fit none."""
     if not row:
         return None
-    measured = heard.ticks / max(1e-3, heard.last_s - heard.first_s)
-    rate = min(_USUAL_RATES, key=lambda each: abs(each - measured))
+    _, ticks, lasted_s = heard.row
+    paces = (heard.ticks, heard.last_s - heard.first_s), (ticks, lasted_s)
+    off, rate = min(
+        (abs(count / max(1e-3, in_s) / each - 1.0), each)
+        for count, in_s in paces for each in _USUAL_RATES
+    )  # fmt: skip
     sizes = Counter(divmod(len(each.payload), ticks) for each, ticks in row)
     [((size, rest), count)] = sizes.most_common(1)
-    if rest == 0 and count >= _MOST * len(row) and abs(rate - measured) <= _RATE_TOLERANCE * rate:
+    if rest == 0 and count >= _MOST * len(row) and off <= _RATE_TOLERANCE:
         for codec in ("l24", "l16"):
             channels, odd = divmod(size, _TICK_BYTES[codec])
             if not odd and 0 < channels <= 8:
@@ -345,6 +405,141 @@ def named(target: Path, streams: list[Sender]) -> list[Path]:
     return [target.with_stem(f"{target.stem}{text}") for text in texts]
 
 
+class _InOrder:
+    """Packets of a source in the order of their numbers, which may begin anew."""
+
+    def __init__(self) -> None:
+        self.strays = self._taken = self._row = self._newest = self._stamp = 0
+        self._held: list[tuple[int, int, int, float, bytes]] = []
+        """A heap of row, number, count, time of arrival and datagram."""
+        self._arrivals: deque[float] = deque()
+        self._known: dict[int, float] = {}
+        """By number: when its first copy came."""
+        self._aside: list[tuple[bool, int, float, bytes]] = []
+        """Packets in a row that are far from the others (strays, else), or come again."""
+
+    def take(self, now_s: float, datagram: bytes) -> Iterator[tuple[int, int, float, bytes]]:
+        """Take a packet in; yield row, number, time of arrival and datagram of those now sorted."""
+        sequence, stamp = struct.unpack_from("!HI", datagram, 2)
+        if not self._known:
+            self._newest, self._stamp = sequence, stamp
+        ahead = steps_between(self._newest, sequence)
+        is_far = not -_SORTED_MAX <= ahead <= AHEAD_MOST
+        is_far |= ahead < 0 < _signed(stamp - self._stamp)
+        aside = self._aside
+        if not is_far and now_s - self._known.get(self._newest + ahead, now_s) < _AGAIN_S:
+            aside.clear()
+        else:
+            if aside and not 0 < abs(steps_between(aside[-1][1], sequence)) <= PROBATION_STEP_MAX:
+                aside.clear()
+            aside.append((is_far, sequence, now_s, datagram))
+            self.strays += is_far
+        if len(aside) >= (PROBATION if is_far else QUIET_PACKETS):
+            self.strays -= sum(each[0] for each in aside)
+            self._row += 1
+            self._known.clear()
+            self._newest, self._stamp = aside[0][1], int.from_bytes(aside[0][3][4:8])
+            for _, *each in aside:
+                self._hold(*cast(Any, each))
+            aside.clear()
+        elif not is_far:
+            self._hold(sequence, now_s, datagram)
+        return self.sorted_until(now_s)
+
+    def _hold(self, sequence: int, now_s: float, datagram: bytes) -> None:
+        number = self._newest + steps_between(self._newest, sequence)
+        self._newest = max(self._newest, number)
+        later = _signed(int.from_bytes(datagram[4:8]) - self._stamp)
+        self._stamp += max(0, later)
+        self._known.setdefault(number, now_s)
+        if len(self._known) > 4 * _SORTED_MAX:
+            oldest = self._newest - 2 * _SORTED_MAX
+            self._known = {k: at_s for k, at_s in self._known.items() if k >= oldest}
+        self._taken += 1
+        heapq.heappush(self._held, (self._row, number, self._taken, now_s, datagram))
+        self._arrivals.append(now_s)
+
+    def sorted_until(self, now_s: float) -> Iterator[tuple[int, int, float, bytes]]:
+        """Yield the packets that have waited long enough for those before them."""
+        held, arrivals = self._held, self._arrivals
+        while held and (now_s - arrivals[0] > _SORT_S or len(held) > _SORTED_MAX):
+            arrivals.popleft()
+            row, number, _, at_s, datagram = heapq.heappop(held)
+            yield row, number, at_s, datagram
+
+
+class _SenderClock:
+    """Places packets, in order, by their stamps, or by their numbers where stamps are false."""
+
+    def __init__(self, heard: Sender, codec: str, rate: int) -> None:
+        self._heard, self._ticks, self.rate = heard, samples_per_tick(codec), rate
+        self.start = self.stop = self._stamp = self._number = self._shift = self._others = 0
+        """Media times of the newest packet, its stamp and number; packets without audio since."""
+        self._row: int | None = None
+        self._arrived_s = self._least_s = 0.0
+        """When the newest came; the least that any came after its place, as far as that is slow."""
+        self._owed = 0
+        """Samples by which rounded stamps are behind the line, below 0."""
+        self._is_false = False
+
+    def place(
+        self, packet: RtpPacket, samples: int, row: int, number: int, at_s: float
+    ) -> RtpPacket:
+        """Return a packet with its number and its media time as a receiver is to take them."""
+        steps, start = number - self._number, self.stop
+        if not samples:
+            self._others += row == self._row and steps > self._others
+        elif row == self._row and steps <= 0:  # a copy, or later than all that was sorted
+            stamped = self.start + _signed(packet.timestamp - self._stamp)
+            start = self.start + steps * samples if self._is_false else stamped
+        else:
+            if row == self._row:
+                start += self._hole(packet, samples, steps - 1 - self._others, at_s)
+            elif self._row is None:
+                self._is_false = self._heard.stamps_are_false(samples, self._ticks, self.rate)
+                self._least_s = self._heard.first_s
+            else:
+                self._shift += self._number + 1 - number
+                start = max(start, self.start + round((at_s - self._arrived_s) * self.rate))
+            self.start, self.stop, self._row, self._others = start, start + samples, row, 0
+            self._number, self._stamp, self._arrived_s = number, packet.timestamp, at_s
+            slowest_s = self._least_s - _FAST_SHARE * samples / self.rate
+            self._least_s = max(slowest_s, min(self._least_s, at_s - start / self.rate))
+        sequence, stamp = number + self._shift & 0xFFFF, start & 0xFFFF_FFFF
+        return packet._replace(sequence=sequence, timestamp=stamp)
+
+    def _hole(self, packet: RtpPacket, samples: int, missing: int, at_s: float) -> int:
+        """Return the samples before a packet, of which so many others did not come."""
+        length = self.stop - self.start
+        hole = _signed(packet.timestamp - self._stamp) - length
+        lost, least = missing * samples, _OFF_SHARE * samples
+        if not missing and hole < -least:
+            self._owed = max(-int(_ROUNDED_SHARE * samples), self._owed + hole)
+        if self._is_false or hole < 0 or abs(hole - lost) <= least:
+            hole = lost
+        elif not missing:
+            self._owed, hole = min(0, self._owed + hole), max(0, self._owed + hole)
+            hole = 0 if hole <= least else hole
+        soon_s = self._least_s - _SOON_S - at_s + (self.stop + hole) / self.rate
+        if soon_s > 0.0:
+            believed = min(hole, lost, _LOST_BELIEVED * samples)
+            away_s = at_s - self._arrived_s - length / self.rate
+            waited = round(away_s * self.rate) if away_s > _SOON_S else 0
+            hole = max(believed, min(waited, hole - math.ceil(soon_s * self.rate)))
+        return hole
+
+
+def _known_in_full(config: RelayConfig, heard: Sender) -> RelayConfig:
+    """Return a stream with a delay for all that is known behind a block, in whole blocks."""
+    receiver, stream = config.receiver, config.receiver.stream
+    (sent, ticks, _), block_s = heard.row, stream.packet_samples / stream.sample_rate
+    packet_s = ticks * samples_per_tick(receiver.codec) / max(1, sent) / stream.sample_rate
+    known_s = min(_KNOWN_S, _KNOWN_PACKETS * (packet_s or block_s))
+    delay_ms = 1000.0 * block_s * math.ceil(known_s / block_s)
+    delay = DelayConfig(mode=DelayMode.FIXED, delay_ms=delay_ms, max_delay_ms=delay_ms)
+    return replace(config, receiver=replace(receiver, delay=delay))
+
+
 class Played:
     """A stream of a capture on its way into a file.
 
@@ -356,11 +551,30 @@ class Played:
     first_s : float, when the first of all files begins, from the capture's beginning on
     """
 
-    def __init__(self, heard: Sender, config: RelayConfig, begin_s: float, overwrite: bool) -> None:
+    def __init__(
+        self, heard: Sender, config: RelayConfig, begin_s: float, overwrite: bool, as_heard: bool
+    ) -> None:
         assert isinstance(config.to, RecordingFile)
-        self.heard, self.target, self._config = heard, config.to.path, config
+        self.heard, self.target = heard, config.to.path
+        self._config = config = config if as_heard else _known_in_full(config, heard)
         self._begin_s, self._overwrite = begin_s, overwrite
         self.relay = StreamRelay(config)
+        self._order = None if as_heard else _InOrder()
+        codec = self.relay.playout.codec
+        self._clock = _SenderClock(heard, codec.name, codec.sample_rate)
+        self._at = 0, 0, 0.0
+        """Row, number and time of arrival of the packet that is taken in."""
+        self._origin_s = -math.inf
+        """When the first packet of the whole stream came."""
+        self._before = 0
+        """Samples to leave out at the beginning: the first block and what is looked ahead."""
+        self._most = math.inf
+        """Samples that the file is to have."""
+        if not as_heard:
+            buffer = self.relay.playout.buffer
+            buffer.placing = self._place
+            ahead: int = buffer.receiver.block.item(layout.LOOKAHEAD)
+            self._before = (1 + ahead) * buffer.block
         self._writer: AudioWriter | None = None
         self._start_s: float | None = None
         self._paused = 0
@@ -371,13 +585,35 @@ class Played:
 
     def receive(self, datagram: bytes, now_s: float) -> None:
         """Take in a packet, and write the blocks that were due before it."""
+        if self._order is None:
+            self._play_until(now_s)
+            self.relay.receive(datagram, self.heard.source, now_s)
+        else:
+            self._take(self._order.take(now_s, datagram))
+
+    def _take(self, packets: Iterator[tuple[int, int, float, bytes]]) -> None:
+        for *at, datagram in packets:
+            self._at = cast(Any, at)
+            at_s = max(self._at[2], self._origin_s)
+            self.relay.receive(datagram, self.heard.source, at_s, seen_s=self.relay.next_s)
+
+    def _place(self, packet: RtpPacket, samples: int) -> tuple[RtpPacket, float]:
+        """Return a packet as the sender's clock places it, and when it comes by that."""
+        placed = self._clock.place(packet, samples, *self._at)
+        if samples and self._origin_s == -math.inf:
+            self._origin_s = self._at[2]
+            self.relay.begin(self._origin_s)
+        now_s = self._origin_s + self._clock.start / self._config.receiver.stream.sample_rate
+        self._play_until(now_s)
+        return placed, now_s
+
+    def _play_until(self, now_s: float) -> None:
         silent_from = KEPT_BACK_MAX_S * self._config.receiver.stream.sample_rate
         while self.relay.next_s <= now_s:
             if self.relay.may_have_ended and self._paused >= silent_from:
                 self._rest(now_s)
             else:
                 self._play()
-        self.relay.receive(datagram, self.heard.source, now_s)
 
     def _play(self) -> None:
         due_s, buffer = self.relay.next_s, self.relay.playout.buffer
@@ -386,10 +622,13 @@ class Played:
         block = self.relay.play(due_s)
         if block is None:
             return
-        writer = self._writer or self._open(due_s)
+        writer = self._writer or self._open(due_s if self._order is None else self._origin_s)
+        kept = slice(self._before, int(min(len(block), self._before + self._most - self.samples)))
+        self._before -= min(self._before, len(block))
+        block = block[kept]
         if buffer.receiver.made_up_samples < before and self.lost:
             self.lost.pop()  # it was a pause, as the packet behind it says
-        for start, stop in gaps_of(self.relay.playout.lost, 1):
+        for start, stop in gaps_of(self.relay.playout.lost[kept], 1):
             begin = self.samples + start
             if self.lost and self.lost[-1][1] == begin:
                 begin = self.lost.pop()[0]
@@ -420,6 +659,12 @@ class Played:
 
     def finish(self) -> None:
         """Write the rest, and give the file its name."""
+        if self._order is not None:
+            self._take(self._order.sorted_until(math.inf))
+        if self._origin_s > -math.inf:
+            silent = round((self._origin_s - self.first_s) * self._clock.rate) * self._config.align
+            self._most = silent + self._clock.stop
+            self._play_until(self._origin_s + self._config.receiver.delay.delay_ms / 1000.0)
         self.relay.playout.drain()
         while not self.relay.drained:
             self._play()
@@ -438,8 +683,14 @@ class Played:
 
     def report(self) -> dict[str, Any]:
         """Return the relay's report of a stream and its recording."""
-        stream = self._config.receiver.stream
-        return self.relay.report() | {
+        stream, counts = self._config.receiver.stream, self.relay.report()
+        if self._order is not None:
+            words, counted = self.relay.playout.buffer.receiver.block, counts["jitter_buffer"]
+            counted["foreign_packets"] += self._order.strays
+            counts["relay"]["delay_ms"] = dict.fromkeys(counts["relay"]["delay_ms"], 0.0)
+            # Nobody knows that anything is lost behind the last packet.
+            counted["lost_samples"] -= words.item(layout.POSITION) - self._clock.stop
+        return counts | {
             "ssrc": self.heard.ssrc,
             "sample_rate": stream.sample_rate,
             "channels": stream.channels,
@@ -481,6 +732,7 @@ def play(
     capture: Capture,
     configs: Mapping[Sender, RelayConfig],
     *,
+    as_heard: bool = False,
     conceals: bool = True,
     overwrite: bool,
     progress: Progress | None = None,
@@ -490,6 +742,9 @@ def play(
     Parameters
     ----------
     configs : mapping of Sender to RelayConfig, how each stream is played, and into which file
+    as_heard : bool
+        Whether packets count by their times of arrival, with the delay of their configuration. Else
+        a stream is whole: no packet is late, and the sender's clock alone decides.
     conceals : bool
         Whether what is lost is concealed; else it is silent, and all else as it was received.
     progress : callable, optional, called now and then with the bytes read and those of the capture
@@ -509,7 +764,7 @@ def play(
         playing: dict[Sender, Played] = {}
         with contextlib.ExitStack() as stack:
             for heard, config in rows[start : start + _AT_ONCE]:
-                each = Played(heard, config, capture.begin_s, overwrite)
+                each = Played(heard, config, capture.begin_s, overwrite, as_heard)
                 playing[heard] = stack.enter_context(contextlib.closing(each))
                 each.relay.playout.conceals, each.first_s = conceals, first_s
             for each in playing.values():

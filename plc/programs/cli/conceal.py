@@ -41,7 +41,8 @@ def register(app: typer.Typer) -> None:
         "plc conceal clean.wav heard.wav --loss 5% --lookahead 1 --json",
         "plc conceal clean.wav heard.wav --loss 5% --model my/paper.json --lookahead 200ms",
         "plc conceal damaged/ good/ --trace traces/ --report report.html",
-        "plc conceal call.pcap heard.wav                 each RTP stream of a network capture",
+        "plc conceal call.pcap call.wav                  each RTP stream of a network capture",
+        "plc conceal call.pcap heard.wav --safety normal                what its listener heard",
     )
     app.command(rich_help_panel="Files", epilog=lines)(conceal)
 
@@ -75,7 +76,8 @@ def conceal(
     With --trace the recording is damaged: samples of its lost packets are ignored.
     With --loss the recording is intact, and packets of it are lost first.
     For several recordings --trace may be a folder of NAME.trace.
-    A network capture (pcap, pcapng) is received by its own times, as plc relay receives.
+    Of a network capture (pcap, pcapng) all that came is played, by the sender's clock.
+    With --safety or a delay it is played as a receiver would, by its times of arrival.
     """
     from plc.files.streamed import conceal_file
 

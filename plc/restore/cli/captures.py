@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from plc.restore.detect.findings import Selection
     from plc.restore.detect.recorded import DetectReport
 
-# Nobody waits for what is repaired: packets that come so late are none the worse.
-_REPAIR_DELAY_MS = 1000.0
-
 
 @contextmanager
 def recordings_of(
@@ -32,8 +29,7 @@ def recordings_of(
     """
     from plc.files.scratch import scratch
 
-    received = ReceiverOptions(fixed_delay_ms=_REPAIR_DELAY_MS, max_delay_ms=_REPAIR_DELAY_MS,
-                               method="burg", **OFFLINE)  # fmt: skip
+    received = ReceiverOptions(method="burg", **OFFLINE)
     among(sources, options)
     with scratch() as folder:
         found: list[Path] = []

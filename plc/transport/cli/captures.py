@@ -58,7 +58,7 @@ def play_capture(
     conceals: bool = True,
     overwrite: bool = False,
 ) -> "tuple[list[Played], dict[str, Any]]":
-    """Play the streams of a capture into files.
+    """Play the streams of a capture into files, whole, or as heard with a delay that is given.
 
     Several streams get files with their SSRCs in the names; a folder takes the capture's name. With
     ``align`` files begin together; without ``conceals`` what is lost is silent.
@@ -112,7 +112,8 @@ def play_capture(
         configs[heard] = RelayConfig(listen=Endpoint(*heard.target), to=to, align=align,
                                      receiver=receiver, name=name)  # fmt: skip
     with progress_bar(f"playing {path.name}") as progress:
-        played = play(capture, configs, conceals=conceals, overwrite=overwrite, progress=progress)
+        played = play(capture, configs, as_heard=received.delay_is_given, conceals=conceals,
+                      overwrite=overwrite, progress=progress)  # fmt: skip
     streams = [each.report() for each in played]
     return played, {"streams": streams, "refused": refused, "left_out": left_out}
 

@@ -168,7 +168,7 @@ class DelayOptions:
     """Options of how long packets wait."""
 
     safety: Annotated[
-        float,
+        float | None,
         typer.Option(
             parser=safety_of,
             metavar="HOW",
@@ -176,17 +176,23 @@ class DelayOptions:
             "10 000), or 0 to 1 between.",
             show_default="normal",
         ),
-    ] = 0.5
+    ] = None
     fixed_delay_ms: Annotated[
-        float | None,
-        typer.Option(metavar="MS", help="This delay, whatever the jitter."),
+        float | None, typer.Option(metavar="MS", help="This delay, whatever the jitter.")
     ] = None
     headroom_ms: Annotated[
         float | None, typer.Option(metavar="MS", help="Delay on top of the jitter's.")
     ] = None
     max_delay_ms: Annotated[
-        float, typer.Option(metavar="MS", help="The delay never exceeds this.")
-    ] = 200.0
+        float | None,
+        typer.Option(metavar="MS", help="The delay never exceeds this.", show_default="200"),
+    ] = None
+
+    @property
+    def delay_is_given(self) -> bool:
+        """Whether any of them is given: then a capture is played as a receiver would."""
+        given = self.safety, self.fixed_delay_ms, self.headroom_ms, self.max_delay_ms
+        return any(each is not None for each in given)
 
     def delay_config(self) -> "DelayConfig":
         """Return the settings; raise ConfigError if one is out of range."""
@@ -201,9 +207,9 @@ class DelayOptions:
         elif self.headroom_ms is not None:
             mode, delay_ms, option = DelayMode.HEADROOM, self.headroom_ms, "--headroom-ms"
         try:
-            return DelayConfig(
-                mode=mode, safety=self.safety, delay_ms=delay_ms, max_delay_ms=self.max_delay_ms
-            )
+            both = {"safety": self.safety, "max_delay_ms": self.max_delay_ms}
+            given: dict[str, Any] = {name: each for name, each in both.items() if each is not None}
+            return DelayConfig(mode=mode, delay_ms=delay_ms, **given)
         except ConfigError as error:
             text = re.sub(r"\bdelay_ms\b", option, str(error))
             text = re.sub(r"\bmax_delay_ms\b", "--max-delay-ms", text)

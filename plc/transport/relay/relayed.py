@@ -221,6 +221,10 @@ class StreamRelay:
         """Latch of the first path: the sender that counts."""
         return self.paths[0].latch
 
+    def begin(self, now_s: float) -> None:
+        """Let the first block be due at a time, if nothing comes before."""
+        self._count_blocks(0, now_s)
+
     def _count_blocks(self, ticks: int, begin_s: float) -> None:
         """Let the first block be due at a time, and the next one so many ticks later."""
         self._ticks, self._begin_s = ticks, begin_s

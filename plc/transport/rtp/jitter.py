@@ -11,7 +11,7 @@ No clock is read: the time comes with each call. Memory is bounded: ``PACKETS_MA
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -132,7 +132,9 @@ class JitterBuffer:
 
     ``parts`` are the received parts of the block pulled last, in order: all of it if that was PLAY,
     some of it if it was PART, else nothing. ``receiver`` is the memory of the timeline and of the
-    line: whoever plays writes a block into its ``inbox``.
+    line: whoever plays writes a block into its ``inbox``. ``placing``, if there is one, takes
+    each packet and its samples, and returns it as it is to be taken, and its time; the first is
+    believed.
     """
 
     def __init__(self, config: JitterConfig) -> None:
@@ -147,6 +149,8 @@ class JitterBuffer:
         self._packets: list[PlacedPacket | None] = [None] * PACKETS_MAX
         """By handle."""
         self._sources = Sources(float(config.clock_rate))
+        self.placing: Callable[[RtpPacket, int], tuple[RtpPacket, float]] | None = None
+        self._as_placed: RtpPacket | None = None
         self._waits_since_s: float | None = None
         """Since when a stream of several paths waits to hear the slower one; -inf: it was heard."""
 
@@ -201,6 +205,12 @@ class JitterBuffer:
             if not packet.payload:
                 self.pass_over(packet, now_s)  # padding or a keepalive (RFC 6263): a pause
             return Verdict.EMPTY
+        if self.placing is not None:
+            packet, now_s = self.placing(packet, samples)
+            self._as_placed = packet
+            if self._sources.known is None:
+                self._sources.known = packet.ssrc
+                return self._begin_anew([Heard(packet, samples, now_s)])
         verdict, doubles = layout.APART, False
         if packet.ssrc == self._sources.known:
             verdict = entry.arrive(self._line, packet.sequence, packet.timestamp, samples, now_s)
@@ -256,6 +266,8 @@ class JitterBuffer:
         Senders put comfort noise (RFC 3389) and telephone events (RFC 4733) between their audio;
         without this they would pass for losses.
         """
+        if self.placing is not None:
+            packet, now_s = self.placing(packet, 0)
         if packet.ssrc == self.ssrc and entry.pass_over(self._line, packet.sequence):
             self._sources.note(now_s)
 
@@ -281,12 +293,13 @@ class JitterBuffer:
     ) -> Verdict:
         """Add a packet's copy of an earlier, missing one.
 
-        ``packet``, already accepted, carries the copy; the earlier one's timestamp lies ``offset``
-        samples before its own. ``payload_type``, ``payload`` and ``samples`` are of the earlier
-        one; or the later one's own payload, which repeats it.
+        ``packet``, put last and accepted, carries the copy; the earlier one's timestamp lies
+        ``offset`` samples before its own. ``payload_type``, ``payload`` and ``samples`` are of the
+        earlier one; or the later one's own payload, which repeats it.
         """
         if packet.ssrc != self.ssrc or not 0 < samples <= self._most:
             return Verdict.EMPTY
+        packet = self._as_placed or packet
         verdict = entry.take_copy(self._line, packet.sequence, packet.timestamp, offset, samples)
         if verdict == layout.ACCEPTED:
             repeats = offset if payload is packet.payload else 0

@@ -29,7 +29,7 @@ from plc.transport.rtp.packets import TIMESTAMP_BITS, RtpPacket, steps_between
 
 # Packets of a new source, or after a jump, before it is believed; how many may miss between two.
 PROBATION = 2
-_PROBATION_STEP_MAX = 3
+PROBATION_STEP_MAX = 3
 _AUDITION_MAX = 32
 # Sources that may be on probation at once: several share a port.
 AUDITIONS_MAX = 8
@@ -60,7 +60,7 @@ class _Audition:
 
     def continues(self, packet: RtpPacket) -> bool:
         return any(
-            0 < abs(steps_between(heard.packet.sequence, packet.sequence)) <= _PROBATION_STEP_MAX
+            0 < abs(steps_between(heard.packet.sequence, packet.sequence)) <= PROBATION_STEP_MAX
             for heard in self.row
         )
 

@@ -44,6 +44,7 @@ from plc.transport.rtp.capture import read_datagrams
 from tests.plc.transport.rtp.test_capture import Sent, ipv4, pcap, pcapng
 
 BEGIN_S = 1_764_200_000.25
+AS_HEARD = "--safety", "normal"
 KEY = SrtpKey(bytes(range(30)))
 KEY_TEXT = base64.b64encode(KEY.master).decode()
 STEREO_44 = ("l16", 44_100, 2, 441)
@@ -137,7 +138,7 @@ def test_a_capture_is_concealed_as_a_relay_records_it(
 ) -> None:
     call = Call(*coding)
     path = written(tmp_path / "call.pcap", pcap(call.sent, nano=True))
-    report = told("conceal", path, tmp_path / "heard.wav")
+    report = told("conceal", path, tmp_path / "heard.wav", *AS_HEARD)
     expected = recorded(path, call, tmp_path / "relayed.wav")
     [stream] = report["streams"]
     assert (stream["codec"], stream["sample_rate"], stream["channels"]) == call.coding
@@ -435,7 +436,7 @@ def test_a_long_pause_is_written_as_a_relay_records_it(
     call = Call("pcmu", 8000, 1, 160, loss=0.0)
     call.sent = paused([12.0], bundle=20)
     path = written(tmp_path / "call.pcap", pcap(call.sent))
-    told("conceal", path, tmp_path / "heard.wav")
+    told("conceal", path, tmp_path / "heard.wav", *AS_HEARD)
     recorded(path, call, tmp_path / "relayed.wav")
     heard, relayed = (
         soundfile.read(tmp_path / name, dtype="int16")[0] for name in ("heard.wav", "relayed.wav")
