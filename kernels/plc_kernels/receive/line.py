@@ -10,9 +10,10 @@ At a whole place and the nominal speed it copies: received samples come out bit 
 Small errors, and a sender's clock, are followed by the speed of a resampler. Inside a dead band it
 does nothing at all, so that a stream whose clock agrees comes out bit for bit; once outside it, a
 proportional-integral controller takes over and learns the difference of the two clocks (its
-integral), which it keeps. The rate never moves faster than 200 ppm a second nor further than 3000
-ppm, 5 cents: a shift in pitch that slow and small is not heard, and as the rate changes a
-resampler's step, there is nothing that could click.
+integral), which it keeps. Of an excess that falls as fast as it is played off nothing is learnt;
+where there is no difference it lets go, and ends on a whole sample. The rate never moves faster
+than 200 ppm a second nor further than 3000 ppm, 5 cents: a shift in pitch that slow and small is
+not heard, and as the rate changes a resampler's step, there is nothing that could click.
 
 Where the delay is off by more, whole periods of the sound are left out or played twice
 (:mod:`plc_kernels.signal.stretch`): the pitch stays. Nothing is left out that lately was needed: of
@@ -33,14 +34,18 @@ from plc_kernels.signal.stretch import MOST_MS, lengthen, shorten
 from plc_kernels.stream.arrays import Block, place_arrays
 
 _MOST_STRETCH, _MOST_DRIFT, _SLEW_PER_S = 3e-3, 1e-3, 2e-4
+# What is played off at such a share of the speed, at least, is no clock's.
+_FALLS_SHARE = 0.75
 # Time constant 10 s, damping 0.7: 500 ppm of drift move the delay by 5 ms.
 _PROPORTIONAL_PER_S = 0.1
 _INTEGRAL_PER_S2 = _PROPORTIONAL_PER_S**2 / 2.0
 # What one late unit does to the delay is no drift: larger errors count as this one.
 _LARGEST_LEARNT_S = 0.002
-_SMOOTHING_S, _CALM_S = 1.0, 20.0
+_SMOOTHING_S, _CALM_S = 1.0, 5.0
+# A place in the line that is this near a sample, in samples, is one but for rounding.
+_ROUNDED = 1e-6
 # A clock closer than this is left alone again, once the delay is where it should be.
-_NO_DRIFT = 3e-6
+_NO_DRIFT = 1e-5
 # An excess, and a lack, from this on are seen to by whole periods; so long after one comes the
 # next, and sooner where the error is large.
 _PERIODS_S, _LACK_S, _LACK_TICKS, _LARGE_S = 0.010, 0.005, 0.25, 0.060
@@ -84,7 +89,8 @@ def control(block: Block, ready: float, now_s: float) -> None:
         numbers[at.LINE_BASE_S] = numbers[at.BASE_S] + waiting_s - numbers[at.TARGET_S]
         if not is_followed(block):
             numbers[at.BASE_S] = max(numbers[at.BASE_S], numbers[at.LINE_BASE_S])
-            numbers[at.STRETCH] = 0.0
+            block[at.ENGAGED] = 0
+            _let_go(block)
             return
     if block[at.MODE] != at.FIXED and (
         excess_s > _PERIODS_S or excess_s < -max(_LACK_S, _LACK_TICKS * tick_s)
@@ -147,25 +153,48 @@ def _follow(block: Block, excess_s: float, elapsed_s: float) -> None:
     # Too much of it costs little, and is what a stream whose first units were held up begins with;
     # too little costs units.
     lack_s, most_s = max(MARGIN_S, 0.05 * target_s), max(MARGIN_S, 0.25 * target_s)
-    error_s = numbers[at.ERROR_S]
-    error_s += (excess_s - error_s) * min(1.0, elapsed_s / _SMOOTHING_S)
+    before_s = numbers[at.ERROR_S]
+    error_s = before_s + (excess_s - before_s) * min(1.0, elapsed_s / _SMOOTHING_S)
     numbers[at.ERROR_S] = error_s
     if not block[at.ENGAGED] and -lack_s <= error_s <= most_s:
+        _let_go(block)
         return
     block[at.ENGAGED] = 1
     wanted = numbers[at.DRIFT] + _PROPORTIONAL_PER_S * error_s
-    if abs(wanted) < _MOST_STRETCH:  # else the integral would wind up
+    off_s = _FALLS_SHARE * abs(numbers[at.STRETCH] - numbers[at.DRIFT]) * elapsed_s
+    is_played_off = abs(before_s) - abs(error_s) >= off_s
+    if abs(wanted) < _MOST_STRETCH and not is_played_off:  # else the integral would wind up
         learnt_s = min(max(error_s, -_LARGEST_LEARNT_S), _LARGEST_LEARNT_S)
         drift = numbers[at.DRIFT] + _INTEGRAL_PER_S2 * learnt_s * elapsed_s
         numbers[at.DRIFT] = min(max(drift, -_MOST_DRIFT), _MOST_DRIFT)
     wanted = min(max(wanted, -_MOST_STRETCH), _MOST_STRETCH)
-    step = _SLEW_PER_S * elapsed_s
-    numbers[at.STRETCH] += min(max(wanted - numbers[at.STRETCH], -step), step)
-    in_band = abs(error_s) < 0.5 * lack_s and abs(numbers[at.DRIFT]) < _NO_DRIFT
+    _slew(block, wanted)
+    in_band = abs(error_s) < 0.5 * lack_s and abs(numbers[at.STRETCH]) < _NO_DRIFT
     numbers[at.IN_BAND_S] = numbers[at.IN_BAND_S] + elapsed_s if in_band else 0.0
     if numbers[at.IN_BAND_S] >= _CALM_S:
-        numbers[at.STRETCH] = numbers[at.DRIFT] = numbers[at.IN_BAND_S] = 0.0
+        numbers[at.DRIFT] = numbers[at.IN_BAND_S] = 0.0
         block[at.ENGAGED] = 0
+
+
+@part
+def _slew(block: Block, wanted: float) -> None:
+    """Move the speed towards one, no faster than nobody hears."""
+    step = _SLEW_PER_S * block[at.BLOCK_SAMPLES] / block[at.RATE]
+    change = wanted - reals(block)[at.STRETCH]
+    reals(block)[at.STRETCH] += min(max(change, -step), step)
+
+
+@part
+def _let_go(block: Block) -> None:
+    """Bring the speed to the nominal one, so that it ends on a whole sample."""
+    numbers, samples = reals(block), block[at.BLOCK_SAMPLES]
+    place = numbers[at.LINE_AT] + samples * numbers[at.STRETCH]  # behind the next block
+    ahead = (np.rint(place) - place) / samples
+    step = _SLEW_PER_S * samples / block[at.RATE]
+    if max(abs(ahead), abs(numbers[at.STRETCH])) > step:
+        _slew(block, math.copysign(math.sqrt(abs(ahead) * step), ahead))
+    else:
+        numbers[at.STRETCH] = ahead if abs(ahead) * samples > _ROUNDED else 0.0
 
 
 _FILLS, _LEAVES_OUT, _FILLS_AGAIN = range(3)
@@ -321,7 +350,9 @@ def _play(block: Block, step: float) -> None:
                 played[c, i] = line[c, begin + i]
         numbers[at.LINE_AT] += samples
     else:
-        numbers[at.LINE_AT] = resample(numbers[at.LINE_AT], step, array(block, SINC), line, played)
+        place = resample(numbers[at.LINE_AT], step, array(block, SINC), line, played)
+        whole = np.rint(place)
+        numbers[at.LINE_AT] = whole if abs(place - whole) < _ROUNDED else place
     stale = math.floor(numbers[at.LINE_AT]) - block[at.PAST]
     for c in range(block[at.ROWS]):
         for i in range(block[at.FILLED] - stale):

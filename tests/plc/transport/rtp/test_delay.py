@@ -142,11 +142,30 @@ def test_a_clock_that_agrees_is_left_alone() -> None:
 
 
 def test_an_excess_without_drift_is_played_off_and_the_rate_is_nominal_again() -> None:
-    block, excess, stretch = played_for(400.0, falls_s=0.05)
+    block, excess, stretch = played_for(120.0, falls_s=0.05)
     assert excess[150:200].max() > 0.03
     assert not block[layout.ENGAGED]
     assert stretch[-1] == 0.0
+    assert real(block, layout.LINE_AT) % 1.0 == 0.0
     assert abs(excess[-1]) < 0.002
+
+
+@pytest.mark.parametrize("jitter_s", [0.0, 0.002])
+def test_an_aim_that_fell_is_played_off_and_the_rest_comes_out_bit_for_bit(jitter_s: float) -> None:
+    rng = np.random.default_rng(1)
+    buffer = JitterBuffer(JitterConfig(clock_rate=RATE, block=BLOCK))
+    whole = []
+    for tick in range(5000):
+        now_s = tick * PACKET_S
+        packet = RtpPacket(0, tick, tick * PACKET, 1, b"")
+        buffer.put(packet, PACKET, now_s - jitter_s * rng.random())
+        while not buffer.receiver.play(now_s):
+            if buffer.pull(now_s) is not Turn.WAIT:
+                buffer.receiver.append()
+        line_at = real(buffer.receiver.block, layout.LINE_AT)
+        whole.append(buffer.receiver.step == 1.0 and line_at % 1.0 == 0.0)
+    assert not all(whole[:2500])
+    assert all(whole[2500:])
 
 
 def test_the_rate_never_moves_fast_nor_far() -> None:
