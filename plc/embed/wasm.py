@@ -67,7 +67,7 @@ def build_wasm(module: Path, work: Path, done: Callable[[str], None] = lambda na
             *("-z", f"stack-size={_STACK_BYTES}"),
             f"--allow-undefined-file={allowed}",
             *(f"--export={name}" for name in EXPORTS),
-            "--strip-all",
+            *("--strip-all", "--compress-relocations"),
             *map(str, objects),
             *("-o", str(module)),
         ]
