@@ -20,7 +20,7 @@ import math
 
 from plc_kernels.build.compile import inlined, part
 from plc_kernels.receive import layout as at
-from plc_kernels.receive.layout import BIN_S, JITTER, LOW_S, LOWS, array, reals
+from plc_kernels.receive.layout import BIN_S, JITTER, LOW_S, LOWS, SEEN, array, reals
 from plc_kernels.stream.arrays import Block
 
 # The base is the least of so many windows. The sender is slow where it rises from one to the next,
@@ -40,6 +40,10 @@ _LOOK_EVERY = 16
 # The aim is lowered after this long without a unit that would have missed the lower one.
 _CALM_S = 5.0
 _LARGEST_WEIGHT = 1e12
+# Of a delay that no unit had for so long the distribution forgets all, where by it so many units,
+# over the root of the share that may come too late, should have had it: the network has become
+# another one. A pause counts as a second of it at most.
+_FORGOTTEN_S, _FORGOTTEN_UNITS, _PAUSE_S = 8.0, 0.1, 1.0
 # While so much is lost, the delay is long enough for one unit behind a hole, and for two; less of
 # it ends that (docs/benchmarks.md has what a unit is worth). Losses are counted for so long.
 _ONE_FROM, _ONE_UNTIL, _TWO_FROM, _TWO_UNTIL = 0.03, 0.02, 0.3, 0.2
@@ -60,7 +64,8 @@ def forget_delays(block: Block) -> None:
     array(block, JITTER)[:] = 0.0
     numbers[at.WEIGHT] = 1.0
     numbers[at.TOTAL] = numbers[at.QUANTILE_S] = numbers[at.COARSE_S] = numbers[at.STALL_S] = 0.0
-    numbers[at.WINDOW_S] = numbers[at.CALM_SINCE_S] = -math.inf
+    numbers[at.WINDOW_S] = numbers[at.CALM_SINCE_S] = numbers[at.NOTED_S] = -math.inf
+    numbers[at.UNITS_S] = 0.0
     numbers[at.BASE_S] = math.inf
     numbers[at.LINE_BASE_S] = numbers[at.PACE_S] = -math.inf
     numbers[at.PACE_S + 1] = math.inf
@@ -148,7 +153,11 @@ def note(block: Block, transit_s: float, now_s: float) -> None:
     numbers, bins = reals(block), array(block, JITTER)
     _note_base(block, transit_s, now_s)
     held_up_s = max(0.0, transit_s - numbers[at.BASE_S])
-    bins[min(int(held_up_s / BIN_S), bins.size - 1)] += numbers[at.WEIGHT]
+    numbers[at.UNITS_S] += min(abs(now_s - numbers[at.NOTED_S]), _PAUSE_S)
+    numbers[at.NOTED_S] = now_s
+    place = min(int(held_up_s / BIN_S), bins.size - 1)
+    bins[place] += numbers[at.WEIGHT]
+    array(block, SEEN)[place] = numbers[at.UNITS_S]
     numbers[at.TOTAL] += numbers[at.WEIGHT]
     # Three times the units that hold one late one: the quantile's tail is then settled.
     numbers[at.WEIGHT] /= 1.0 - min(1.0 / 300.0, numbers[at.LATE_SHARE] / 3.0)
@@ -219,7 +228,7 @@ def is_followed(block: Block) -> bool:
     return is_paced(block) and bool(is_back or is_near)
 
 
-@inlined
+@part
 def _least(block: Block, stop: int, count: int) -> float:
     """Return the least transit of so many windows before that one."""
     least_s = math.inf
@@ -269,6 +278,7 @@ def look(block: Block, now_s: float) -> None:
             bins[k] /= numbers[at.WEIGHT]
         numbers[at.TOTAL] /= numbers[at.WEIGHT]
         numbers[at.WEIGHT] = 1.0
+    _forget_old(block)
     numbers[at.USUAL_S] = BIN_S * (_place_of(block, _UNUSUAL_SHARE * numbers[at.TOTAL]) + 1)
     late = numbers[at.LATE_SHARE] * numbers[at.TOTAL]
     place = _place_of(block, late)
@@ -287,6 +297,23 @@ def look(block: Block, now_s: float) -> None:
 
 
 @inlined
+def _forget_old(block: Block) -> None:
+    """Forget delays that no unit had lately, if many had them before."""
+    numbers, bins, seen = reals(block), array(block, JITTER), array(block, SEEN)
+    place, beyond = bins.size - 1, 0.0
+    while place > 0 and numbers[at.UNITS_S] - seen[place] > _FORGOTTEN_S:
+        beyond += bins[place]
+        place -= 1
+    units = _FORGOTTEN_S * block[at.RATE] / block[at.LENGTH]
+    if beyond * units * math.sqrt(numbers[at.LATE_SHARE]) > _FORGOTTEN_UNITS * numbers[at.TOTAL]:
+        while place + 1 < bins.size:
+            place += 1
+            numbers[at.TOTAL] -= bins[place]
+            bins[place] = 0.0
+        numbers[at.CALM_SINCE_S] = -math.inf
+
+
+@part
 def _place_of(block: Block, late: float) -> int:
     """Return the bin above which that much of the distribution lies."""
     # From the late end: few of many bins are looked at, and small sums stay exact.

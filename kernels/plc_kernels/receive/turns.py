@@ -58,7 +58,7 @@ _EXACT_S = 1e-6
 _GO_BACK_S, _LATE_UNITS = 0.1, 5
 
 
-@inlined
+@part
 def is_pause(block: Block, row: int) -> bool:
     """Return whether nothing was sent before a unit, given as its row.
 
@@ -296,7 +296,7 @@ def _drop_late(block: Block, samples: int) -> None:
     block[at.LAID_LATE] -= samples
 
 
-@inlined
+@part
 def _count_stall(block: Block) -> None:
     """Count a stall as late, or as unsent where the sender was silent."""
     stalled = block[at.HELD] + block[at.STARVED]
@@ -342,7 +342,7 @@ def _skip(block: Block, excess: int) -> int:
     return at.LOST
 
 
-@inlined
+@part
 def _may_wait(block: Block, now_s: float, is_behind: bool) -> bool:
     """Return whether the line may wait for missing units.
 

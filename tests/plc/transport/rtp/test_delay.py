@@ -1,7 +1,7 @@
 """The delay that is aimed for, and the speed that brings it there."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.jitter import JitterBuffer, JitterConfig, Turn
 from plc.transport.rtp.packets import RtpPacket
 from plc_kernels.receive import entry, layout, line
+from tests.plc.transport.streams import Incoming
 
 RATE, BLOCK, PACKET = 16_000, 320, 320
 PACKET_S = PACKET / RATE
@@ -173,3 +174,48 @@ def test_the_rate_never_moves_fast_nor_far() -> None:
     assert np.abs(stretch).max() <= line._MOST_STRETCH
     # 200 ppm a second: a cent in 3 s.
     assert np.abs(np.diff(stretch)).max() <= 2.001e-4 * PACKET_S
+
+
+# ---- ten seconds behind a disturbance -----------------------------------------------------------
+
+CALM_S, DISTURBED_S, AFTER_S = 10.0, 20.0, 15.0
+DISTURBANCES: dict[str, Callable[[int], float]] = {
+    "none": lambda k: 0.0,
+    "delays of 0 to 150 ms": lambda k: 0.15 * (k * 7919 % 101 / 100),
+    "a way that is 150 ms longer": lambda k: 0.15,
+    "one in 40 is late by 150 ms": lambda k: 0.15 * (k % 40 == 7),
+}
+
+
+def delays_of(held_up: Callable[[int], float], pause_s: float) -> np.ndarray:
+    """Return the delay of each tick; speech pauses every 2 s and is disturbed for a time."""
+    sent = []
+    for k in range(3000):
+        at_s = k * PACKET_S + k // 100 * pause_s
+        late_s = held_up(k) if CALM_S <= at_s < CALM_S + DISTURBED_S else 0.0
+        sent.append((at_s + 0.002 * (k % 3) + late_s, k, round(at_s * RATE)))
+    incoming = Incoming(sent)
+    buffer = JitterBuffer(JitterConfig(clock_rate=RATE, block=BLOCK))
+    delays = []
+    for tick in range(round((CALM_S + DISTURBED_S + AFTER_S) / PACKET_S)):
+        now_s = tick * PACKET_S
+        for at_s, k, stamp in incoming.until(now_s + 1e-9):
+            buffer.put(RtpPacket(0, k, stamp, 1, b""), PACKET, at_s)
+        while not buffer.receiver.play(now_s):
+            if buffer.pull(now_s) is not Turn.WAIT:
+                buffer.receiver.append()
+        delays.append(buffer.receiver.played_delay_s)
+    return np.array(delays)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 1.2])
+@pytest.mark.parametrize("kind", [kind for kind in DISTURBANCES if kind != "none"])
+def test_ten_seconds_behind_a_disturbance_the_delay_is_as_without(
+    kind: str, pause_s: float
+) -> None:
+    disturbed = delays_of(DISTURBANCES[kind], pause_s)
+    calm = delays_of(DISTURBANCES["none"], pause_s)
+    begin, stop = round(CALM_S / PACKET_S), round((CALM_S + DISTURBED_S) / PACKET_S)
+    assert disturbed[begin : stop + 50].max() > 0.1
+    after = stop + round(10.0 / PACKET_S)
+    assert disturbed[after:].max() <= calm[after:].max() + 0.01
