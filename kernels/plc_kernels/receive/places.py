@@ -378,7 +378,10 @@ def _take_in(block: Block, start: int, samples: int, is_placed: bool, now_s: flo
 @inlined
 def _is_far(block: Block, start: int, samples: int) -> bool:
     """Return whether a piece would stand too far from the played samples, and not next to one."""
-    if abs(start - block[at.FOLLOWING]) <= _OFF_SHARE * samples:
+    near = _OFF_SHARE * samples
+    if block[at.STARVED]:  # the first that come behind a stall may be out of turn
+        near = max(near, _SOON_MOST_S * block[at.RATE])
+    if abs(start - block[at.FOLLOWING]) <= near:
         return False
     here = block[at.POSITION]
     if not block[at.BEGUN] and block[at.COUNT]:

@@ -370,6 +370,22 @@ def test_what_came_behind_a_long_stall_is_heard_once_and_caught_up(
         assert buffer.stats.overflow_samples == 0
 
 
+@pytest.mark.parametrize("order", [[1, 0], [2, 0, 1], [2, 1, 0]])
+@pytest.mark.parametrize("stall_s", [3.5, 5.0])
+def test_the_first_pieces_behind_a_long_stall_may_be_out_of_turn(
+    stall_s: float, order: list[int]
+) -> None:
+    pieces, begin = sent(sound(25.0)), 250
+    for each in pieces[begin:]:
+        each.at_s = max(each.at_s, 5.0 + stall_s)
+    in_order, _, _ = play(pieces, 24.0)
+    pieces[begin : begin + len(order)] = [pieces[begin + k] for k in order]
+    buffer, _, made_up = play(pieces, 24.0)
+    assert buffer.stats.jumps == buffer.stats.overflow_samples == 0
+    assert not made_up[round((5.2 + stall_s) * RATE) :].any()
+    assert buffer.buffered_ms <= in_order.buffered_ms + 200.0 < 1000.0 * stall_s
+
+
 @pytest.mark.parametrize(("piece_ms", "more_s"), [(100, 0.06), (100, 0.09), (200, 0.15)])
 def test_with_a_fixed_delay_a_longer_way_costs_no_part_of_each_piece(
     piece_ms: int, more_s: float
