@@ -135,6 +135,9 @@ class Sender:
 
     def stamps_are_false(self, samples: int, ticks: int, rate: int) -> bool:
         """Return whether samples a packet keep pace with the arrivals, and stamps do not."""
+        whole_s = self.last_s - self.first_s
+        if abs(self.ticks * ticks / rate - whole_s) <= _PACE_SHARE * whole_s:
+            return False  # pauses count by stamps, and in a row by no time
         sent, stamped, lasted_s = self.row
         apart_s = [abs(each / rate - lasted_s) for each in (sent * samples, stamped * ticks)]
         return apart_s[0] <= _PACE_SHARE * lasted_s < apart_s[1]

@@ -201,6 +201,23 @@ def test_a_pause_is_as_long_as_the_sender_says(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[at : at + 160][begins:], part[begins:])
 
 
+def test_comfort_noise_that_comes_irregularly_takes_no_pause_away(tmp_path: Path) -> None:
+    call = Call(*PHONE, loss=0.0, jitter_s=0.0, seconds=4.0)
+    rng, sent, number = random.Random(4), [], 0
+    for k, each in enumerate(call.sent):
+        pauses = k // 50
+        for step in range(9 if pauses and not k % 50 else 0):
+            at = 160 * k + 8000 * (pauses - 1) + 800 * (step + 1)
+            noise = restamped(each, number, at, at / 8000 - 0.02 * k + rng.uniform(0.0, 0.08))
+            sent.append((noise[0], noise[1][:1] + bytes([13]) + noise[1][2:12] + b"\x40", noise[2]))
+            number += 1
+        away = rng.uniform(0.0, 0.08) + pauses
+        sent.append(restamped(each, number, 160 * k + 8000 * pauses, away))
+        number += 1
+    _, found = heard(tmp_path, sent)
+    assert len(found) == 7 * 8000
+
+
 def test_a_first_packet_that_is_late_shortens_no_pause(tmp_path: Path) -> None:
     call = Call(*PHONE, loss=0.0, jitter_s=0.0, seconds=6.0)
     sent = [restamped(each, k, 160 * k + 8000 * (k > 9), 1.0 * (k > 9))
