@@ -19,6 +19,8 @@ pytest.importorskip("dpkt")
 from plc.transport.rtp.capture import read_datagrams
 from tests.plc.transport.rtp.test_capture import FRAMES, pcap, pcapng, stream
 
+TRACES = ROOT / "bench" / "traces"
+
 # What the files of the standard set say of themselves.
 ABOUT = re.compile(
     r"Gilbert-Elliott, ([\d.]+) % loss, mean burst ([\d.]+) packets"
@@ -108,7 +110,7 @@ def test_the_command_writes_a_trace_that_reads_back(tmp_path: Path) -> None:
 
 
 def test_the_standard_set_is_what_its_seeds_make() -> None:
-    kept = sorted((ROOT / "bench" / "traces").glob("*.trace"))
+    kept = sorted(TRACES.glob("ge-*.trace"))
     assert len(kept) == 19
     for path in kept:
         found = ABOUT.search(path.read_text())
@@ -124,3 +126,16 @@ def test_the_standard_set_is_what_its_seeds_make() -> None:
         # Of few and long bursts, chance decides more.
         assert trace.mean() == pytest.approx(loss, rel=0.5)
         assert trace.sum() / bursts == pytest.approx(mean_burst, rel=0.35)
+
+
+def test_alternating_losses_and_walls_are_what_their_seeds_make() -> None:
+    alternating = read_trace(TRACES / "alternating-50pc.trace")
+    made = GilbertElliott(0.5, 1.0 / 0.725).trace(6000, 1019)
+    np.testing.assert_array_equal(alternating, made)
+    assert np.corrcoef(alternating[1:], alternating[:-1])[0, 1] == pytest.approx(-0.45, abs=0.01)
+    rng, walls = np.random.default_rng(1020), list[int]()
+    while len(walls) < 6000:
+        walls += [0] * int(rng.integers(60, 141))
+        for _ in range(int(rng.integers(1, 4))):
+            walls += [1] * int(rng.integers(8, 21)) + [0]
+    np.testing.assert_array_equal(read_trace(TRACES / "walls-8-20.trace"), np.bool_(walls[:6000]))
