@@ -70,8 +70,8 @@ class _Preparer:
     def ask(self, bursts: "BurstsAhead") -> None:
         """Have a stream's next burst prepared; never wait."""
         self._asking[id(bursts)] = bursts
-        if self._waiting:
-            self._waiting = False
+        # An interrupt at any place leaves the thread waiting, so that the next call wakes it.
+        if self._waiting and self._wakes.empty():
             self._wakes.put(None)
 
     def forget(self, bursts: "BurstsAhead") -> None:

@@ -499,3 +499,36 @@ def test_without_a_network_a_provider_changes_nothing(method: str) -> None:
     settings: dict[str, Any] = {"method": method, "model": "ar", "provider": "cpu"}
     with Concealer(RATE, 1, PACKET, prepare="always", **settings) as concealer:
         assert concealer._ahead is not None
+
+
+def test_an_interrupt_while_a_thread_is_woken_puts_no_stream_off_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal's exception may come before the wake: the next packet's wakes the thread."""
+    concealer = Concealer(RATE, 1, PACKET, model="ar", prepare="always")
+    signal = tones(5, RATE, 40 * PACKET)
+    with closing(concealer):
+        _play(concealer, signal, np.zeros(40, np.bool_))
+        preparer = ahead._running()
+        assert preparer is not None
+        end_s = time.monotonic() + PATIENCE_S
+        while not preparer._waiting:
+            assert time.monotonic() < end_s
+            time.sleep(1e-4)
+
+        class Interrupted:
+            """Is interrupted where a thread would be woken."""
+
+            def empty(self) -> bool:
+                return True
+
+            def put(self, _: None) -> None:
+                raise KeyboardInterrupt
+
+        wakes = preparer._wakes
+        monkeypatch.setattr(preparer, "_wakes", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            concealer.push(signal[:PACKET, np.newaxis])
+        monkeypatch.setattr(preparer, "_wakes", wakes)
+        concealer.push(signal[PACKET : 2 * PACKET, np.newaxis])
+        _settle(concealer)
