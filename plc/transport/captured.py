@@ -19,6 +19,7 @@ import struct
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +35,14 @@ from plc.transport.rtp.coding import SAMPLE_BYTES
 from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.libopus import opus_samples
 from plc.transport.rtp.mismatch import COMFORT_NOISE, OTHER_STATIC, in_words
-from plc.transport.rtp.packets import RtpPacket, is_rtcp, parse_red, parse_rtp, steps_between
+from plc.transport.rtp.packets import (
+    TIMESTAMP_BITS,
+    RtpPacket,
+    is_rtcp,
+    parse_red,
+    parse_rtp,
+    steps_between,
+)
 from plc.transport.rtp.sdp import AudioMedia, parse_sdp
 from plc.transport.rtp.sources import PROBATION, PROBATION_STEP_MAX, QUIET_PACKETS
 from plc.transport.rtp.srtp import SrtpKey, SrtpReceiver
@@ -43,6 +51,7 @@ from plc.transport.service.recorder import KEPT_BACK_MAX_S, RecordingFile, in_ut
 from plc_kernels.receive import layout
 from plc_kernels.receive.units import AHEAD_MOST
 
+_ticks_between = partial(steps_between, bits=TIMESTAMP_BITS)
 # A clock that goes back by more was set; by less, its frames come from several queues. Ahead it was
 # set where nothing comes for an hour, or where pauses, of more than 0.25 s, are a day in all.
 _BACK_S, _PAUSE_S, _PAUSE_MAX_S, _PAUSES_MAX_S = 1.0, 0.25, 3600.0, 86_400.0
@@ -123,7 +132,7 @@ class Sender:
     def follow(self, packet: RtpPacket, now_s: float) -> None:
         """Take in a packet."""
         if self.before is not None:
-            ticks = _signed(packet.timestamp - self.before.timestamp)
+            ticks = _ticks_between(self.before.timestamp, packet.timestamp)
             self.ticks += ticks
             steps = steps_between(self.before.sequence, packet.sequence)
             self.is_stream |= 0 < abs(steps) <= PROBATION_STEP_MAX
@@ -344,11 +353,6 @@ def _in_a_row(packets: list[RtpPacket]) -> list[tuple[RtpPacket, int]]:
     ]
 
 
-def _signed(ticks: int) -> int:
-    """Return a difference of stamps, which wrap."""
-    return (ticks + (1 << 31)) % (1 << 32) - (1 << 31)
-
-
 def _media_of_packets(
     heard: Sender, kind: int, row: list[tuple[RtpPacket, int]], given: Mapping[str, Any]
 ) -> AudioMedia:
@@ -428,7 +432,7 @@ class _InOrder:
             self._newest, self._stamp = sequence, stamp
         ahead = steps_between(self._newest, sequence)
         is_far = not -_SORTED_MAX <= ahead <= AHEAD_MOST
-        is_far |= ahead < 0 < _signed(stamp - self._stamp)
+        is_far |= ahead < 0 < _ticks_between(self._stamp, stamp)
         aside = self._aside
         if not is_far and now_s - self._known.get(self._newest + ahead, now_s) < _AGAIN_S:
             aside.clear()
@@ -452,7 +456,7 @@ class _InOrder:
     def _hold(self, sequence: int, now_s: float, datagram: bytes) -> None:
         number = self._newest + steps_between(self._newest, sequence)
         self._newest = max(self._newest, number)
-        later = _signed(int.from_bytes(datagram[4:8]) - self._stamp)
+        later = _ticks_between(self._stamp, int.from_bytes(datagram[4:8]))
         self._stamp += max(0, later)
         self._known.setdefault(number, now_s)
         if len(self._known) > 4 * _SORTED_MAX:
@@ -493,7 +497,7 @@ class _SenderClock:
         if not samples:
             self._others += row == self._row and steps > self._others
         elif row == self._row and steps <= 0:  # a copy, or later than all that was sorted
-            stamped = self.start + _signed(packet.timestamp - self._stamp)
+            stamped = self.start + _ticks_between(self._stamp, packet.timestamp)
             start = self.start + steps * samples if self._is_false else stamped
         else:
             if row == self._row:
@@ -514,7 +518,7 @@ class _SenderClock:
     def _hole(self, packet: RtpPacket, samples: int, missing: int, at_s: float) -> int:
         """Return the samples before a packet, of which so many others did not come."""
         length = self.stop - self.start
-        hole = _signed(packet.timestamp - self._stamp) - length
+        hole = _ticks_between(self._stamp, packet.timestamp) - length
         lost, least = missing * samples, _OFF_SHARE * samples
         if not missing and hole < -least:
             self._owed = max(-int(_ROUNDED_SHARE * samples), self._owed + hole)

@@ -203,9 +203,9 @@ def build_red(blocks: list[RedBlock]) -> bytes:
     return heads + bytes([primary.payload_type]) + bodies + primary.payload
 
 
-def steps_between(before: int, after: int) -> int:
-    """Return by how many a sequence number is ahead of another; below 0: behind."""
-    half = 1 << (SEQUENCE_BITS - 1)
+def steps_between(before: int, after: int, bits: int = SEQUENCE_BITS) -> int:
+    """Return by how many a number of so many bits is ahead of another; below 0: behind."""
+    half = 1 << (bits - 1)
     return (after - before + half) % (2 * half) - half
 
 
