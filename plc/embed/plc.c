@@ -1077,6 +1077,8 @@ static void conceal_due(plc_receiver *receiver, int64_t parts) {
     const int64_t *missing = (int64_t *)((char *)receiver->block + receiver->block[PLCK_MISSING]);
     const int64_t *row = (int64_t *)((char *)receiver->block + receiver->block[PLCK_PARTS]);
     int is_lost = parts == PLCK_ALL;
+    if (!rows)
+        step_of(receiver)->know(stream->block, inbox, 0, 0, 0);
     for (; rows; rows--, row += 4)
         step_of(receiver)->know(stream->block, ring + row[1] * stream->channels, 0, row[2], row[3]);
     push(receiver->stream, is_lost ? NULL : inbox, missing, is_lost ? 0 : parts, inbox);

@@ -114,7 +114,7 @@ def _follow_part(block: Block, slot: int, position: int, begin: int, stop: int) 
 def know(block: Block, address: int, integer: bool, samples: int, distance: int) -> int:
     """Take in a known stretch behind the packet pushed next; return 0 if it is not sound.
 
-    It holds for that packet, and for the burst that is prepared behind it.
+    What was known before another packet is forgotten; no samples: that alone.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def know(block: Block, address: int, integer: bool, samples: int, distance: int)
         for i in range(flat.size):
             if not abs(flat[i]) < LARGEST:
                 return 0
-    begin_known(block)
+    begin_known(block, samples)
     each = (2 if integer else 4) * channels
     while here < stop:
         slot = slot_at(block, block[at.LOOKAHEAD] + 2 + here // n)

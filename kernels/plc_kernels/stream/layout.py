@@ -196,7 +196,7 @@ REALS_AT = _word("Place of the numbers that are float64, in bytes.")
 
 # State.
 PUSHED = _word("Packets taken in since the stream began.")
-KNOWN_AT = _word("PUSHED of the next packet when something behind it was handed over last.")
+KNOWN_AT = _word("PUSHED when something behind the next packet was handed over; below 0: nothing.")
 SLOT = _word("Slot of the packet that is played; the newest one is LOOKAHEAD slots behind it.")
 POSITION = _word("First sample of the packet that is played, counted in the stream.")
 PLAYED_AT = _word("First sample of the part that is played, likewise.")

@@ -43,11 +43,11 @@ def slot_at(block: Block, behind: int) -> int:
 
 
 @part
-def begin_known(block: Block) -> None:
-    """Forget the stretches behind the next packet, unless they were handed over with it."""
+def begin_known(block: Block, samples: int) -> None:
+    """Forget the sound known behind the next packet, unless it was handed over with that."""
     if block[KNOWN_AT] == block[PUSHED]:
         return
-    block[KNOWN_AT] = block[PUSHED]
+    block[KNOWN_AT] = block[PUSHED] if samples else -1
     states = array(block, ARRIVED)
     for k in range(block[AHEAD]):
         states[slot_at(block, block[LOOKAHEAD] + 2 + k)] = LOST

@@ -136,7 +136,6 @@ def _accept(
     """Take in a packet; return flags, and whether the turn of one has come."""
     block[at.PARTIAL_PACKETS] += arrived and count > 0
     block[at.INTEGER] = integer
-    queue.begin_known(block)
     sound = arrived and queue.unpack(block, packet, integer, missing, count)
     refused = arrived and not sound
     block[at.INVALID_PACKETS] += refused

@@ -188,6 +188,7 @@ const wordOf = (model, place) =>
 const firstWord = (model) => FILE.head + 2 * wordOf(model, FILE.parts);
 
 const NO_PARTS = [];
+const NOTHING = [[0, new Float32Array(0)]];
 // Louder is no sound.
 const LARGEST = 1e6;
 // More than bridges make use of.
@@ -340,11 +341,11 @@ export class Concealer {
   // Takes a packet, interleaved, or null for one that was lost. Returns what to play: a view that
   // the next push overwrites. A packet with NaN, infinity or a sample above 1e6 counts as lost.
   // missing: parts of it that did not arrive, [first, behind] of each in samples of each channel, in
-  // order and apart. behind: where the packet is lost, what is known behind it already, as your jitter
-  // buffer holds it: [distance, samples] of each stretch, from the packet's end on and interleaved; the
-  // hole is then filled from both sides, at no delay. Throws RangeError if a packet has another length,
+  // order and apart. behind: what is known behind the packet already, as your jitter buffer holds it, in
+  // place of what was known: [distance, samples] of each stretch, from the packet's end on and interleaved;
+  // a hole before it is filled from both sides, at no delay. null: nothing new. Throws RangeError if a packet has another length,
   // missing is no such parts, or behind no such stretches.
-  push(packet, missing = NO_PARTS, behind = NO_PARTS) {
+  push(packet, missing = NO_PARTS, behind = null) {
     if (packet !== null) {
       if (!(packet instanceof Float32Array)) {
         throw new RangeError("a packet is a Float32Array of interleaved samples, or null where it was lost");
@@ -355,7 +356,7 @@ export class Concealer {
       this.in.set(packet);
     }
     const { exports, block, inAt, missingAt, outAt } = this;
-    for (const [name, list] of Object.entries({ missing, behind })) {
+    for (const [name, list] of Object.entries({ missing, behind: behind ?? NO_PARTS })) {
       if (!Array.isArray(list)) throw new RangeError(`${name} is ${told(list)}; give a list`);
     }
     const arrived = packet === null ? 0n : 1n;
@@ -370,8 +371,10 @@ export class Concealer {
       this.missing[2 * i + 1] = BigInt(behind);
       before = behind;
     }
-    const stretches = behind.map((each) => this.stretch(each));
-    for (const [distance, samples] of stretches) this.know(distance, samples);
+    if (behind) {
+      const stretches = behind.map((each) => this.stretch(each));
+      for (const [distance, samples] of stretches.length ? stretches : NOTHING) this.know(distance, samples);
+    }
     const parts = BigInt(missing.length);
     return this.finish(exports.plck_push(block, inAt, arrived, missingAt, parts, outAt, 0n));
   }
@@ -390,7 +393,7 @@ export class Concealer {
     throw new RangeError("behind has samples that are NaN, infinite or above 1e6");
   }
 
-  // Takes in a stretch that is known behind the packet that is pushed next.
+  // Takes in a stretch that is known behind the packet that is pushed next; the first forgets the others.
   know(distance, samples) {
     this.known.set(samples);
     const count = BigInt(samples.length / this.channels);

@@ -225,12 +225,17 @@ class BurstsAhead:
             "share": counted.concealed_prepared / asked if asked else None,
         } | ({"error": self.error} if self.error else {})
 
+    @property
+    def is_ready(self) -> bool:
+        """True if the burst that would begin with the next packet is made."""
+        next_at = self._words[layout.POSITION] + self._words[layout.PACKET]
+        return self._ready == (self._serial, next_at)
+
     def offer(self) -> bool:
         """Hand the step, before a push, the burst that is ready; return whether that is all."""
         serial, at = self._ready
-        ready = serial == self._serial and at != _NOTHING
-        self._words[layout.PREPARED_AT] = at if ready else _NOTHING
-        return ready and self._answer is None
+        self._words[layout.PREPARED_AT] = at if serial == self._serial else _NOTHING
+        return self.is_ready and self._answer is None
 
     def follow(self, concealed: bool) -> None:
         """Count the packet that was pushed, concealed or not, and ask for the burst after it."""

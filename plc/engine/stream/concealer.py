@@ -240,6 +240,17 @@ class Concealer:
         return int(self._words[layout.AHEAD]) * self.config.packet_samples
 
     @property
+    def is_prepared(self) -> bool:
+        """True if the next packet, lost, is played from samples that are made already.
+
+        What becomes known behind it then changes nothing any more.
+        """
+        words = self._words
+        if words[layout.IN_BURST] and not words[layout.RECOVERED]:
+            return bool(words[layout.BRIDGE] > words[layout.BRIDGED])
+        return self._ahead is not None and self._ahead.is_ready
+
+    @property
     def made_up(self) -> NDArray[np.bool_]:
         """Samples of the packet returned last that had not arrived, shape (packet_samples,).
 
@@ -422,7 +433,7 @@ class Concealer:
         packet: Pushed,
         out: Packet | None = None,
         missing: Parts = _WHOLE,
-        behind: Behind = _WHOLE,
+        behind: Behind = None,
     ) -> Packet:
         """Take the next packet; return the packet to play.
 
@@ -444,10 +455,10 @@ class Concealer:
             its last; in order, with something between them. What stands there is not looked at.
             Several of them share the time that the stream has for one.
         behind : sequence of (int, float32 or int16 of shape (n, channels)), optional
-            What is known behind the packet already: with each lost one, and with the one before. Of
-            each stretch the samples between the packet's end and its first one, at most a second,
-            and its samples. About 60 ms of a hole are bridged, and 40 ms behind it made use of.
-            Push what is known here in its turn, too.
+            What is known behind the packet already, in place of what was known; None: nothing new.
+            Of each stretch the samples between the packet's end and its first one, at most a
+            second, and its samples. About 60 ms of a hole are bridged, and 40 ms behind it made
+            use of. Push what is known here in its turn, too.
 
         Returns
         -------
@@ -485,8 +496,10 @@ class Concealer:
         box = self._float_box if dtype is FLOAT32 else self._int16_box
         if out is not None:
             check_out(out, dtype is INT16, box.shape)
-        if behind is not _WHOLE:
-            know_all(self._block, as_behind(behind, self.config))
+        if behind is not None:
+            stretches = as_behind(behind, self.config)
+            if stretches or self._words[layout.KNOWN_AT] >= 0:
+                know_all(self._block, stretches)
         self._dtype = dtype
         if arrived is not None:
             box[...] = arrived if arrived.ndim > 1 else arrived.reshape(box.shape)

@@ -34,6 +34,7 @@ _MENDED: dict[float, str] = {
 FAR_ABOVE = 16.0
 """Of float32 samples: no recording is so loud where full scale is 1."""
 _SCALE_EVERY = 8  # packets of a stream
+_NOTHING = np.zeros((0, 1), FLOAT32)
 
 
 class Samples(Protocol):
@@ -44,7 +45,7 @@ class Samples(Protocol):
 
 
 Pushed = Packet | Samples | Bytes | None
-Behind = Sequence[tuple[int, Packet | Samples]]
+Behind = Sequence[tuple[int, Packet | Samples]] | None
 """What is known behind a lost packet: samples of distance from its end, and the samples."""
 
 
@@ -283,7 +284,7 @@ def as_behind(behind: Behind, config: StreamConfig) -> list[tuple[int, Packet]]:
     """
     found: list[tuple[int, Packet]] = []
     try:
-        for distance, samples in behind:
+        for distance, samples in behind or ():
             array = as_signal(samples, is_pushed=True)
             rows: Any = np.ascontiguousarray(array if array.ndim > 1 else array[:, np.newaxis])
             sound = rows.dtype == INT16 or np.abs(rows).max() < LARGEST
@@ -308,8 +309,8 @@ def as_behind_many(
 
 
 def know_all(block: NDArray[np.int64], stretches: list[tuple[int, Packet]]) -> None:
-    """Let a stream, given as its block, take in the stretches behind its next packet."""
-    for distance, rows in stretches:
+    """Let a stream, given as its block, know these stretches behind its next packet, no others."""
+    for distance, rows in stretches or [(0, _NOTHING)]:
         know(block, rows.ctypes.data, rows.dtype == INT16, len(rows), distance)
 
 

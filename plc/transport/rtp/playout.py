@@ -532,13 +532,16 @@ class Playout:
             plain = self._plain_block(inbox)
         elif self._plain:
             self._plain.clear()
-        behind = decoded.behind(self._concealer.behind_samples)
+        concealer = self._concealer
         if missing == [(0, self.block)]:
-            self._concealer.push(None, inbox, behind=behind)
+            # What is behind is decoded in its turn, once nothing depends on it here.
+            behind = None if concealer.is_prepared else decoded.behind(concealer.behind_samples)
+            concealer.push(None, inbox, behind=behind)
             decoded.noise.note(inbox)
         else:
             decoded.noise.end()
-            self._concealer.push(inbox, inbox, tuple(missing), behind)
+            behind = decoded.behind(concealer.behind_samples)
+            concealer.push(inbox, inbox, tuple(missing), behind)
         self._note_end(*(missing[-1] if missing else (self.block, 0)))
         if plain is not None:
             inbox[:] = plain

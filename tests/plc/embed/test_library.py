@@ -597,6 +597,7 @@ def test_what_is_known_behind_is_made_use_of_as_in_python(built: Library, channe
     packets = signal.reshape(-1, 160, channels)
     trace = GilbertElliott(0.2, 2.0).trace(400, 1)
     out = np.zeros((160, channels), np.float32)
+    made = ctypes.c_void_p(out.ctypes.data)
 
     def know(samples: NDArray[np.float32], distance: int) -> int:
         code: int = library.plc_know(
@@ -614,10 +615,24 @@ def test_what_is_known_behind_is_made_use_of_as_in_python(built: Library, channe
         for distance, samples in behind:
             assert know(samples, distance) == 0
         packet = None if trace[k] else ctypes.c_void_p(packets[k].ctypes.data)
-        assert library.plc_push(stream, packet, ctypes.c_void_p(out.ctypes.data)) >= 0
-        expected = python.push(None if trace[k] else packets[k], behind=behind)
+        assert library.plc_push(stream, packet, made) >= 0
+        expected = python.push(None if trace[k] else packets[k], behind=behind or None)
         np.testing.assert_allclose(out, expected, atol=TOLERANCE)
     assert python.stats.bridged_samples > 0.5 * python.stats.concealed_samples
+    # It stays known until its turn, unless a later call forgets it.
+    for keeps in (True, False):
+        before = python.stats.bridged_samples
+        for k in range(4):
+            if k == 3:
+                assert know(packets[5], 160) == 0
+            assert library.plc_push(stream, ctypes.c_void_p(packets[k].ctypes.data), made) >= 0
+            python.push(packets[k], behind=[(160, packets[5])] if k == 3 else None)
+        if not keeps:
+            assert know(packets[:0].reshape(-1, channels), 0) == 0
+        assert library.plc_push(stream, None, made) >= 0
+        expected = python.push(None, behind=None if keeps else [])
+        np.testing.assert_allclose(out, expected, atol=TOLERANCE)
+        assert python.stats.bridged_samples == before + 160 * keeps
     # What is not sound, and a distance that is none, change nothing.
     assert know(np.full((160, channels), np.nan, np.float32), 0) < 0
     assert know(packets[0], -1) < 0

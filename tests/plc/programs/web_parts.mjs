@@ -325,6 +325,13 @@ const checks = {
     assert.equal(told.counters.bridgedSamples, 480);
     assert.equal(untold.counters.bridgedSamples, 0);
     assert.deepEqual(told.push(packet(31)), packet(31));
+    // It stays known until its turn, unless the next list has others, or none.
+    told.push(packet(32), [], [[480, packet(34)]]);
+    told.push(null);
+    assert.equal(told.counters.bridgedSamples, 960);
+    for (let k = 34; k < 38; k++) told.push(packet(k), [], k < 37 ? null : [[480, packet(39)]]);
+    told.push(null, [], []);
+    assert.equal(told.counters.bridgedSamples, 960);
   },
 
   // What is no network, not a whole one or for other rates is told before a stream is opened.

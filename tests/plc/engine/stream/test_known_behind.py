@@ -157,3 +157,33 @@ def test_a_prepared_bridge_has_the_same_samples(rate: int, packet: int) -> None:
         ready = stats.ahead.concealed_prepared
     assert ready > 10
     np.testing.assert_array_equal(played[0], played[1])
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_what_is_known_stays_known_until_its_turn_or_until_others_are_handed_over(
+    lookahead: int,
+) -> None:
+    settings: dict[str, Any] = {"lookahead": lookahead, "model": "ar", "prepare": "never"}
+    once, each, none, never = (Concealer(RATE, 1, 160, **settings) for _ in range(4))
+    signal = tones(1, RATE, 4800).reshape(30, 160, 1)
+    for k in range(20):
+        for stream in (each, none, never):
+            stream.push(signal[k])
+        # Behind packet 19 two are lost, and two are known.
+        known = [(320, signal[22]), (480, signal[23])] if k == 19 else None
+        once.push(signal[k], behind=known)
+    for first in (160, 0):
+        made = once.push(None)
+        behind = [(first, signal[22]), (first + 160, signal[23])]
+        np.testing.assert_array_equal(made, each.push(None, behind=behind))
+        np.testing.assert_array_equal(none.push(None, behind=[]), never.push(None))
+    for stream in (once, each, none, never):
+        for k in (22, 23, 24):
+            stream.push(signal[k])
+    assert once.stats.bridged_samples == each.stats.bridged_samples == 320
+    assert none.stats.bridged_samples == never.stats.bridged_samples < 320
+    before = once.stats.bridged_samples
+    once.push(signal[25], behind=[(160, signal[27])])
+    once.push(None, behind=[])
+    if not lookahead:
+        assert once.stats.bridged_samples == before
