@@ -287,11 +287,6 @@ LIVE_METRICS = (
 """Of a :class:`~plc.transport.live.live.Live` and its devices."""
 
 
-def playout_samples(stream: str, playout: Playout) -> Iterator[Sample]:
-    """Yield the counters of a jitter buffer and a concealer."""
-    return _samples(stream, (PLAYOUT_METRICS, playout))
-
-
 def relay_samples(stream: str, relay: "StreamRelay") -> Iterator[Sample]:
     """Yield the counters of a stream through the relay."""
     srtp = SRTP_METRICS, relay.srtp_receivers

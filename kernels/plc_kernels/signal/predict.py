@@ -24,7 +24,7 @@ SAMPLES_PER_COEFFICIENT = 4
 LEAST_PAST_SAMPLES = 64
 """What a fit needs: 8 ms at 8 kHz."""
 LEAST_KNOWN = 96
-"""Fewer samples beyond a gap than these do more harm than good."""
+"""Fewer samples beyond a gap than these do music more harm than good."""
 ALONE = 4
 """The far side of a gap is fitted alone if it has this many samples for each coefficient."""
 RUN_ON_MS = 5.0
@@ -297,7 +297,7 @@ def measure_bridge(rate: int, order: int, wanted: int, filled: int, known: int, 
     """
     known, past = min(known, wanted), min(wanted, filled)
     order = min(order, known, (past + gap + known) // SAMPLES_PER_COEFFICIENT)
-    if known < LEAST_KNOWN or order < 2:
+    if order < 2:
         return Bridge(gap, past, known, 0, 0)
     return Bridge(gap, past, known, min(run_on_samples(rate), past, known), order)
 

@@ -48,7 +48,7 @@ from plc_kernels.stream.layout import (
 
 PLACE = 2
 """Place of the network among those of a stream."""
-# Less known than this, or than a quarter of a gap of music, makes it worse (docs/notebook.md).
+# Less known than this makes speech worse; less than a quarter of a gap, music.
 _LEAST_MS, _LEAST_SHARE = 4.0, 4
 _SIDES = 3
 """Drafts of a channel: from the past, from what follows, and both blended."""
@@ -148,9 +148,9 @@ def known_behind(block: Block, begin: int) -> tuple[int, int]:
     gap = queue.gap_from(block, begin)
     if not 0 < gap <= longest_bridge(block):
         return 0, 0
-    least = max(LEAST_KNOWN, min(gap, samples_of(block[at.RATE], _LEAST_MS)))
+    least = min(gap, samples_of(block[at.RATE], _LEAST_MS))
     if not background.is_speech(block):
-        least = max(least, gap // _LEAST_SHARE)
+        least = max(least, LEAST_KNOWN, gap // _LEAST_SHARE)
     known = queue.copy_after(block, begin, gap, array(block, AFTER))
     return (gap, known) if known >= least else (0, 0)
 

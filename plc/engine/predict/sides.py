@@ -78,9 +78,12 @@ def fill_between(
     channels, samples = gap.shape
     filler, history = _fitted(before, sample_rate, rung, max(samples, after.shape[1]))
     out = np.zeros((channels, samples), np.float32)
-    if not after.shape[1]:
+    bridged = False
+    if after.shape[1] < LEAST_KNOWN:
         filler.extend(out)
-    elif not filler.bridge(history, dithered(after), out):
+    else:
+        bridged = filler.bridge(history, dithered(after), out)
+    if after.shape[1] and not bridged:
         beyond = np.zeros((channels, 1), np.float32)
         filler.extend(beyond)
         n = min(round(sample_rate * RECOVERY_MS / 1000.0), samples)

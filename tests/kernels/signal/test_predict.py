@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from plc_kernels.signal.ar import fit_burg, taps_of
 from plc_kernels.signal.fade import mix_by_error
 from plc_kernels.signal.predict import (
-    LEAST_KNOWN,
     LONG_MS,
     RUN_ON_MS,
     Bridge,
@@ -161,8 +160,9 @@ def test_a_fit_that_serves_again_goes_on_from_the_newest_samples() -> None:
         (1000, 1000, 80, Bridge(80, PAST, PAST, MEET, ORDER)),
         (1000, 100, 80, Bridge(80, PAST, 100, MEET, ORDER)),
         (30, 100, 20, Bridge(20, 30, 100, 30, 37)),
-        (1000, LEAST_KNOWN - 1, 80, Bridge(80, PAST, LEAST_KNOWN - 1, 0, 0)),
-        (0, LEAST_KNOWN, 80, Bridge(80, 0, LEAST_KNOWN, 0, ORDER)),
+        (1000, 32, 80, Bridge(80, PAST, 32, 32, 32)),
+        (1000, 1, 80, Bridge(80, PAST, 1, 0, 0)),
+        (0, 96, 80, Bridge(80, 0, 96, 0, ORDER)),
     ],
 )
 def test_a_bridge_takes_what_is_known(filled: int, known: int, gap: int, expected: Bridge) -> None:

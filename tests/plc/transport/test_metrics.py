@@ -22,8 +22,8 @@ from plc.transport.metrics import (
     RELAY_METRICS,
     SRTP_METRICS,
     Exporter,
+    Sample,
     live_samples,
-    playout_samples,
     relay_samples,
 )
 from plc.transport.relay.relayed import RelayConfig, StreamRelay
@@ -74,6 +74,11 @@ def played(lost: set[int], late: set[int]) -> Playout:
             playout.put(datagrams[number - 10], now_s)
         playout.tick(now_s)
     return playout
+
+
+def playout_samples(stream: str, playout: Playout) -> Iterator[Sample]:
+    for metric in PLAYOUT_METRICS:
+        yield from metric.samples(stream, playout)
 
 
 def test_a_stream_is_counted_by_the_names_of_webrtc(exporter: Exporter) -> None:

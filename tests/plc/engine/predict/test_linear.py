@@ -154,7 +154,7 @@ def test_next_to_nothing_beyond_the_gap_is_no_bridge() -> None:
     bridging = filler(reach=PACKET)
     bridging.begin(history)
     out = np.empty((1, PACKET), np.float32)
-    bridging.bridge(history, x[None, 6160:6170], out)
+    bridging.bridge(history, x[None, 6160:6161], out)
     np.testing.assert_array_equal(out, extended(filler(), history, PACKET))
 
 

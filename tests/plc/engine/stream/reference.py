@@ -504,9 +504,9 @@ class Reference:
 
     def _is_known(self, parts: Sequence[Part], gap: int) -> bool:
         """Return whether enough is known behind a gap."""
-        least = max(LEAST_KNOWN, min(gap, self._enough))
+        least = min(gap, self._enough)
         if not self.background.speech:
-            least = max(least, gap // bridge._LEAST_SHARE)
+            least = max(least, LEAST_KNOWN, gap // bridge._LEAST_SHARE)
         known = sum(int(rows.shape[1]) for rows in after_gap(parts, gap, self._reach))
         return known >= least
 
