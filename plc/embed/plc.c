@@ -1112,6 +1112,12 @@ int64_t plc_play(plc_receiver *receiver, void *out, size_t count, uint8_t *made_
     return made;
 }
 
+int plc_receiver_prepare(plc_receiver *receiver) {
+    if (!receiver || !is_aligned(receiver, ALIGNMENT))
+        return PLC_ERROR_ARGUMENT;
+    return receiver->magic == RECEIVER_MAGIC ? plc_prepare(receiver->stream) : PLC_ERROR_STREAM;
+}
+
 int plc_receiver_end(plc_receiver *receiver) {
     int code = enter_receiver(receiver);
     if (code)

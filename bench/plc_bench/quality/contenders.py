@@ -160,8 +160,8 @@ class ReceivingEngine(Engine):
     Attributes
     ----------
     rtp, pieces : float or None
-        ``delay_ms`` of a receiver of RTP (L16), which plays a packet later, or of a
-        :class:`plc.PlayoutBuffer`; one of them.
+        ``delay_ms`` of a receiver of RTP (L16), or of a :class:`plc.PlayoutBuffer`, whose pieces
+        wait for the next block; one of them. Either plays a packet later.
     """
 
     rtp: float | None = None
@@ -172,16 +172,16 @@ class ReceivingEngine(Engine):
         packet_ms = 1000.0 * packet_samples / sample_rate
         if self.rtp is not None:
             waits, rest_ms = divmod(self.rtp, packet_ms)
-            waits += 1.0  # what a tick pulls is heard a block later
         else:
             assert self.pieces is not None
             waits, rest_ms = float(-(-self.pieces // packet_ms)), 0.0
+        waits += 1.0  # what a tick pulls, or finds, is heard a block later
         # A packet of silence leads in, without jitter: the delay counts from its arrival.
         packets = np.pad(signal, ((packet_samples, 0), (0, 0)))
         packets = packets.reshape(-1, packet_samples, signal.shape[1])
         rng = np.random.default_rng([self.seed, *np.packbits(trace).tolist()])
         comes_ms = packet_ms * np.arange(len(packets)) + rng.exponential(JITTER_MS, len(packets))
-        comes_ms[0] = 0.0
+        comes_ms[0] = 0.0 if self.pieces is None else 1e-6  # in time for the next block, as all
         comes_ms[1:][trace] = math.inf
         order = np.argsort(comes_ms, kind="stable").tolist()
         put, take, close = self._receiver(packet_samples, sample_rate, signal.shape[1])

@@ -75,6 +75,7 @@ class InC:
         options.sample_rate, options.channels, options.format = rate, self.channels, form
         options.packet_samples = round(given["packet_ms"] * rate / 1000)
         options.lookahead = given["lookahead"]
+        options.prepare = given.get("prepare", 0)
         times = (int(given[name]) for name in ("delay_ms", "max_delay_ms", "most_ahead_s"))
         delay, most, ahead = times
         delays = Delays(ctypes.sizeof(Delays), delay, most, 1000 * ahead)
@@ -103,6 +104,9 @@ class InC:
         )
         assert made_up == marks.sum() or not marked
         return played, marks != 0
+
+    def prepare(self) -> int:
+        return int(self.library.plc_receiver_prepare(self.receiver))
 
     def end(self) -> None:
         assert self.library.plc_receiver_end(self.receiver) == 0
@@ -210,6 +214,34 @@ def test_c_plays_what_python_plays_whatever_comes_and_when(
         assert counted.pop("waiting_samples") == round(ours.buffered_ms * rate / 1000)
         assert counted == dataclasses.asdict(ours.stats)
         theirs.close()
+
+
+@pytest.mark.system
+def test_a_receiver_prepares_with_what_waits(built: "Library") -> None:
+    given = {**SETTINGS[0], "max_delay_ms": 0.0, "most_ahead_s": 3.0}
+    plain = InC(built, FLOAT32, given)
+    prepared = InC(built, FLOAT32, given | {"prepare": 1})
+    signal = np.asarray(recording("speech", 48_000)[::3], np.float32)[:, None]
+    ready = lost = 0
+    apart = power = 0.0
+    for k in range(len(signal) // 160):
+        for each in (plain, prepared):
+            if k % 10:
+                each.put(signal[160 * k : 160 * k + 160], 160 * k)
+        was_ready = prepared.prepare() == 1
+        (first, marks), (second, _) = plain.take(160), prepared.take(160)
+        # What comes between the preparation and the loss is not in the bridge.
+        apart += float(np.sum((first - second) ** 2))
+        power += float(np.sum(first**2)) * marks.all()
+        if marks.all() and k > 20:
+            ready, lost = ready + was_ready, lost + 1
+    assert lost >= 20
+    assert ready >= 0.9 * lost
+    assert apart < 0.05 * power
+    assert plain.prepare() == 0  # options.prepare is 0
+    for each in (plain, prepared):
+        each.close()
+    assert plain.library.plc_receiver_prepare(None) < 0
 
 
 @pytest.mark.system
