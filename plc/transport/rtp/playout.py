@@ -24,9 +24,6 @@ In a pause a sender refreshes the background by a packet now and then (DTX of Op
 two bursts of concealment it would be heard as a dip at each, as a burst begins with what was heard
 last and takes its time to become noise. So, where it is about as loud as the noise that is played,
 the noise goes on in its place, and becomes as loud; any other is played.
-
-Less than 1 ms of received sound between two holes is concealed with them: else a burst would end
-and another begin within that millisecond, and most of it would be crossfades.
 """
 
 import math
@@ -51,8 +48,9 @@ from plc_kernels.receive import entry, layout
 from plc_kernels.signal.packet import LARGEST
 from plc_kernels.stream.layout import KNOWN_MS
 
-# What arrived between two holes is played if it is this long: the shortest packets in common use.
-_LEAST_MS = 1.0
+# What came between two holes is played if it is as long as the shortest packets in use (AES67):
+# single samples would begin hundreds of bursts in a block.
+_LEAST_MS = 0.125
 
 # Counters of the concealer that leave out what is made after the last packet.
 _ENDING = "concealment_events", "concealed_samples", "silent_concealed_samples"
@@ -242,7 +240,8 @@ class _Decoded:
     def __init__(self, arrivals: Arrivals, stats: PlayoutStats, sample_rate: int) -> None:
         self._arrivals, self._buffer, self._stats = arrivals, arrivals.buffer, stats
         self._block = self._buffer.block
-        self._least = round(sample_rate * _LEAST_MS / 1000.0)
+        self._least = int(sample_rate * _LEAST_MS / 1000.0)
+        self._edge = sample_rate // 1000  # what does not follow the block before is concealed
         self._enough = round(sample_rate * KNOWN_MS / 1000.0)
         self._last_sequence: int | None = None
         self._decoded_to: tuple[int, int] | None = None
@@ -303,11 +302,11 @@ class _Decoded:
     def _conceal_edge(self) -> None:
         """Conceal the first samples of the block, which do not follow those before."""
         self.follows = True
-        holes = [hole for hole in self.missing if hole[1] > self._least]
+        holes = [hole for hole in self.missing if hole[1] > self._edge]
         self.missing.clear()
-        self._note_hole(0, self._least)
+        self._note_hole(0, self._edge)
         for begin, stop in holes:
-            self._note_hole(max(begin, self._least), stop)
+            self._note_hole(max(begin, self._edge), stop)
 
     def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
         """Return whether a packet is as loud as the noise."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import plc.transport.rtp.playout
 from plc import Concealer, conceal
 from plc.engine.loss import GilbertElliott
-from plc.transport.rtp.codecs import G711, L16, Codec, open_codec
+from plc.transport.rtp.codecs import G711, L16, L24, Codec, open_codec
 from plc.transport.rtp.delay import DelayConfig, DelayMode
 from plc.transport.rtp.outcomes import Verdict
 from plc.transport.rtp.packets import (
@@ -433,6 +433,19 @@ def test_what_lies_between_two_near_holes_begins_no_burst_of_its_own() -> None:
     playout = make(codec, block=480, model="ar")
     assert np.isfinite(play(playout, kept, 20)).all()
     assert 0 < playout.concealment.concealment_events <= 7  # one a block
+
+
+@pytest.mark.parametrize("samples", [6, 12, 48])
+def test_all_that_came_in_the_shortest_packets_is_played(samples: int) -> None:
+    # Of packets of 125 us two lost ones often have one to seven between them.
+    codec = L24(48_000, 1)
+    arrivals = stream(noise(9, 48_000)[:, None], codec, [samples] * (48_000 // samples))
+    lost = np.random.default_rng(4).random(len(arrivals)) < 0.05
+    lost[: 9600 // samples] = lost[-9600 // samples :] = False
+    kept = [packet for packet, gone in zip(arrivals, lost, strict=True) if not gone]
+    playout = make(codec, block=480, model="ar")
+    play(playout, kept, 98)
+    assert playout.concealment.concealed_samples == samples * np.count_nonzero(lost)
 
 
 def test_a_closed_playout_ends_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
