@@ -78,7 +78,7 @@ _PAUSES_BYTES, _PAUSES_SHARE = 1 << 30, 100
 _TOLD_BYTES = 1e8
 # A packet is sorted among those that came in so many s, and so many of them at most.
 _SORT_S, _SORTED_MAX = 10.0, 2048
-# Copies that came so much later are a row that was sent again.
+# Copies that came so much later than others, while the sender went on, are a row that was sent again.
 _AGAIN_S = 1.0
 # So much is known behind a block, in s and packets at most: copies, and both sides of a hole.
 _KNOWN_S, _KNOWN_PACKETS = 1.0, 2000
@@ -424,6 +424,8 @@ class _InOrder:
         """By number: when its first copy came."""
         self._aside: list[tuple[bool, int, float, bytes]] = []
         """Packets in a row that are far from the others (strays, else), or come again."""
+        self._copied_s = 0.0
+        """How late copies came that had new packets between them."""
 
     def take(self, now_s: float, datagram: bytes) -> Iterator[tuple[int, int, float, bytes]]:
         """Take a packet in; yield row, number, time of arrival and datagram of those now sorted."""
@@ -433,8 +435,11 @@ class _InOrder:
         ahead = steps_between(self._newest, sequence)
         is_far = not -_SORTED_MAX <= ahead <= AHEAD_MOST
         is_far |= ahead < 0 < _ticks_between(self._stamp, stamp)
-        aside = self._aside
-        if not is_far and now_s - self._known.get(self._newest + ahead, now_s) < _AGAIN_S:
+        aside, number = self._aside, self._newest + ahead
+        if not is_far and now_s - self._known.get(number, now_s) < self._copied_s + _AGAIN_S:
+            if aside and number not in self._known and not aside[-1][0]:
+                before = self._newest + steps_between(self._newest, aside[-1][1])
+                self._copied_s = max(self._copied_s, aside[-1][2] - self._known[before])
             aside.clear()
         else:
             if aside and not 0 < abs(steps_between(aside[-1][1], sequence)) <= PROBATION_STEP_MAX:

@@ -244,6 +244,20 @@ def test_a_sender_that_begins_again_is_followed(tmp_path: Path, number: int) -> 
     )
 
 
+@pytest.mark.parametrize("late_s", [1.2, 2.0, 3.5])
+def test_copies_that_come_seconds_later_are_copies(tmp_path: Path, late_s: float) -> None:
+    call = Call(loss=0.0, jitter_s=0.0, seconds=8.0)
+    copies = [later(each, late_s) for each in call.sent]
+    stream, found = heard(tmp_path, [*call.sent, *copies])
+    check_untouched(stream)
+    np.testing.assert_array_equal(found, call.signal)
+    # One of two links is out for 2 s: the later one has what it lacks.
+    lacking = [*call.sent[:550], *call.sent[750:], *copies]
+    stream, found = heard(tmp_path, lacking)
+    check_untouched(stream)
+    np.testing.assert_array_equal(found, call.signal)
+
+
 def test_packets_from_elsewhere_are_left_out_and_counted(tmp_path: Path) -> None:
     call = Call(loss=0.0, jitter_s=0.0)
     lone = [restamped(call.sent[k], 20_000 + 5000 * k, 10**9 * k) for k in (1, 2, 3)]
