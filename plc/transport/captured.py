@@ -78,7 +78,7 @@ _PAUSES_BYTES, _PAUSES_SHARE = 1 << 30, 100
 _TOLD_BYTES = 1e8
 # A packet is sorted among those that came in so many s, and so many of them at most.
 _SORT_S, _SORTED_MAX = 10.0, 2048
-# Copies that came so much later than others, while the sender went on, are a row that was sent again.
+# Copies that came so much later than those with new packets between them are a row sent again.
 _AGAIN_S = 1.0
 # So much is known behind a block, in s and packets at most: copies, and both sides of a hole.
 _KNOWN_S, _KNOWN_PACKETS = 1.0, 2000
@@ -516,6 +516,8 @@ class _SenderClock:
             self.start, self.stop, self._row, self._others = start, start + samples, row, 0
             self._number, self._stamp, self._arrived_s = number, packet.timestamp, at_s
             slowest_s = self._least_s - _FAST_SHARE * samples / self.rate
+            if at_s < self._heard.first_s + _SOON_S:  # what was held up comes at once
+                slowest_s = -math.inf
             self._least_s = max(slowest_s, min(self._least_s, at_s - start / self.rate))
         sequence, stamp = number + self._shift & 0xFFFF, start & 0xFFFF_FFFF
         return packet._replace(sequence=sequence, timestamp=stamp)

@@ -218,11 +218,21 @@ def test_comfort_noise_that_comes_irregularly_takes_no_pause_away(tmp_path: Path
     assert len(found) == 7 * 8000
 
 
-def test_a_first_packet_that_is_late_shortens_no_pause(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late_s", [0.6, 1.0, 1.5, 2.0, 4.0])
+@pytest.mark.parametrize("holds", [False, True], ids=["alone", "with those behind it"])
+def test_a_first_packet_that_is_late_shortens_no_pause(
+    tmp_path: Path, late_s: float, holds: bool
+) -> None:
     call = Call(*PHONE, loss=0.0, jitter_s=0.0, seconds=6.0)
-    sent = [restamped(each, k, 160 * k + 8000 * (k > 9), 1.0 * (k > 9))
-            for k, each in enumerate(call.sent)]  # fmt: skip
-    stream, found = heard(tmp_path, [later(sent[0], 4.0), *sent[1:]])
+    begins = 9 + 50 * math.ceil(late_s)  # of a pause of 1 s
+    sent = [
+        restamped(each, k, 160 * k + 8000 * (k > begins), 1.0 * (k > begins))
+        for k, each in enumerate(call.sent)
+    ]
+    until_s = sent[0][0] + late_s
+    held = [(max(sent[0][0], until_s), *sent[0][1:])]
+    held += [(max(at_s, until_s * holds), *rest) for at_s, *rest in sent[1:]]
+    stream, found = heard(tmp_path, held)
     check_untouched(stream)
     assert len(found) == 7 * 8000
 
