@@ -515,9 +515,8 @@ class _SenderClock:
                 start = max(start, self.start + round((at_s - self._arrived_s) * self.rate))
             self.start, self.stop, self._row, self._others = start, start + samples, row, 0
             self._number, self._stamp, self._arrived_s = number, packet.timestamp, at_s
-            slowest_s = self._least_s - _FAST_SHARE * samples / self.rate
-            if at_s < self._heard.first_s + _SOON_S:  # what was held up comes at once
-                slowest_s = -math.inf
+            is_first = at_s < self._heard.first_s + _SOON_S  # what was held up comes at once
+            slowest_s = -math.inf if is_first else self._least_s - _FAST_SHARE * samples / self.rate
             self._least_s = max(slowest_s, min(self._least_s, at_s - start / self.rate))
         sequence, stamp = number + self._shift & 0xFFFF, start & 0xFFFF_FFFF
         return packet._replace(sequence=sequence, timestamp=stamp)

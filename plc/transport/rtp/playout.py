@@ -48,8 +48,7 @@ from plc_kernels.receive import entry, layout
 from plc_kernels.signal.packet import LARGEST
 from plc_kernels.stream.layout import KNOWN_MS
 
-# What came between two holes is played if it is as long as the shortest packets in use (AES67):
-# single samples would begin hundreds of bursts in a block.
+# What came between two holes is played if it is as long as the shortest packets in use (AES67).
 _LEAST_MS = 0.125
 
 # Counters of the concealer that leave out what is made after the last packet.

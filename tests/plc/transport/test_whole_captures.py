@@ -230,8 +230,9 @@ def test_a_first_packet_that_is_late_shortens_no_pause(
         for k, each in enumerate(call.sent)
     ]
     until_s = sent[0][0] + late_s
-    held = [(max(sent[0][0], until_s), *sent[0][1:])]
-    held += [(max(at_s, until_s * holds), *rest) for at_s, *rest in sent[1:]]
+    held = [
+        later(each, max(0.0, until_s - each[0]) * (holds or k == 0)) for k, each in enumerate(sent)
+    ]
     stream, found = heard(tmp_path, held)
     check_untouched(stream)
     assert len(found) == 7 * 8000
