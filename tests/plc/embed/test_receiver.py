@@ -8,16 +8,19 @@ import re
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from plc import PlayoutBuffer
 from plc.transport.rtp.codecs import open_codec
 from tests.plc.embed.c_side import EXAMPLE, TOLERANCE, compiled, recording, run
+from tests.signals import voice
 
 if TYPE_CHECKING:
     from plc.embed.library import Library
@@ -214,6 +217,55 @@ def test_c_plays_what_python_plays_whatever_comes_and_when(
         assert counted.pop("waiting_samples") == round(ours.buffered_ms * rate / 1000)
         assert counted == dataclasses.asdict(ours.stats)
         theirs.close()
+
+
+DISTURBANCES: dict[str, Callable[[int, float], float]] = {
+    "none": lambda k, at_s: at_s,
+    "delays of 0 to 150 ms": lambda k, at_s: at_s + 0.15 * (k * 7919 % 101 / 100),
+    "a way that is 150 ms longer": lambda k, at_s: at_s + 0.15,
+    "one in 40 is late by 150 ms": lambda k, at_s: at_s + 0.15 * (k % 40 == 7),
+    "a stall each 2 s": lambda k, at_s: max(at_s, at_s // 2.0 * 2.0 + 0.3),
+}
+
+
+def waiting_ms(receiver: "PlayoutBuffer | InC", kind: str) -> NDArray[np.float64]:
+    """Return what waits at each block of 10 ms; pieces are disturbed from 5 to 15 s."""
+    times = 0.01 * np.arange(3000)
+    comes = [DISTURBANCES[kind if 5.0 <= t < 15.0 else "none"](k, t) for k, t in enumerate(times)]
+    comes = [come_s + 0.002 * (k % 3) for k, come_s in enumerate(comes)]
+    order = np.argsort(comes, kind="stable").tolist()
+    spoken = np.tile(voice(16_000, 2.0, 140.0, 0.3), 15)[:, None]
+    waiting = []
+    for tick in range(2900):
+        while order and comes[order[0]] <= 0.01 * tick:
+            k = order.pop(0)
+            receiver.put(spoken[160 * k : 160 * k + 160], 160 * k)
+        receiver.take(160)
+        if isinstance(receiver, PlayoutBuffer):
+            waiting.append(receiver.buffered_ms)
+        else:
+            waiting.append(receiver.stats["waiting_samples"] / 16.0)
+    return np.array(waiting)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("door", ["Python", "C"])
+@pytest.mark.parametrize("kind", [kind for kind in DISTURBANCES if kind != "none"])
+def test_ten_seconds_behind_a_disturbance_the_delay_is_as_without(
+    built: "Library", kind: str, door: str
+) -> None:
+    given = {**SETTINGS[0], "max_delay_ms": 400.0, "most_ahead_s": 3.0}
+    calm, disturbed = (
+        waiting_ms(
+            PlayoutBuffer(**given, method="ar", prepare="never")
+            if door == "Python"
+            else InC(built, FLOAT32, given),
+            each,
+        )
+        for each in ("none", kind)
+    )
+    assert disturbed[500:1600].max() > 100.0
+    assert disturbed[2500:].max() <= calm[2500:].max() + 10.0
 
 
 @pytest.mark.system
