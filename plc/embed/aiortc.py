@@ -238,7 +238,6 @@ class ConcealedTrack(MediaStreamTrack):
                 self._give(played, self._position - n - self._concealer.delay)
 
     def _flush(self) -> None:
-        """Return the packets of the lookahead."""
         concealer = self._concealer
         if concealer is None or not self._behind:
             return

@@ -321,7 +321,6 @@ def bring_to_level(
 
 
 def _band_edges(bins: int) -> NDArray[np.intp]:
-    """Return the first bin of each band, and the end."""
     hz = band_centres_hz("mel", LEVEL_BANDS + 1, 0.0, SAMPLE_RATE / 2.0)
     edges = np.round(hz * WINDOW_SAMPLES / SAMPLE_RATE).astype(np.intp)
     edges[-1] = bins

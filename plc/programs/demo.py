@@ -466,7 +466,6 @@ def _table(rows: list[DemoRow]) -> str:
 def _to_hear(
     stream: LossyClip, rows: list[DemoRow], played: dict[str, NDArray[np.float32]]
 ) -> listening.Clip:
-    """Return a clip of the page: the original and all that was played."""
     name, _, what = stream.title.partition(": ")
     versions = [listening.Version(name=_ORIGINAL, signal=stream.original[:, None])]
     versions += [
@@ -492,7 +491,6 @@ def _note(row: DemoRow) -> str:
 def _captioned(
     rows: list[DemoRow], played: dict[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the signals of the picture, by the caption of their row."""
     drawn = [row for row in rows if row.label in _DRAWN]
     return {f"{row.label}: error {row.nmse_db:+.1f} dB": played[row.label] for row in drawn}
 

@@ -200,7 +200,6 @@ class Folder:
             raise AudioFileError(f"cannot write {target}: {why(error)}") from error
 
     def _copy(self, path: Path, target: Path, overwrite: bool) -> None:
-        """Copy a file to a disk of its own."""
         whole_files.remove_leftovers(target)
         partial, descriptor = whole_files.open_beside(target)
         try:

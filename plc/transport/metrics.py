@@ -127,7 +127,6 @@ def _gauge(
 
 
 def _times(name: str, path: str, bounds_s: tuple[float, ...], text: str) -> Metric:
-    """Return a histogram that is read from an attribute."""
     read = attrgetter(path)
     return Metric(name, lambda source: buckets_of(read(source), bounds_s), text, (), "histogram")
 
@@ -178,7 +177,6 @@ def _srtp(receivers: list[SrtpReceiver]) -> Values | None:
 
 
 def _paths(name: str) -> Callable[["StreamRelay"], Values]:
-    """Return a reader of a counter of each path, by its number."""
     return lambda relay: [
         ((str(number),), getattr(path.stats, name)) for number, path in enumerate(relay.paths, 1)
     ]

@@ -359,7 +359,6 @@ def main() -> None:
 
 
 def _stopped() -> typer.Exit:
-    """Return the end of a stopped run."""
     from plc_training.train.run import stopped_status
 
     return typer.Exit(stopped_status())
@@ -383,7 +382,6 @@ def _cache() -> Path:
 
 
 def _ranges(option: str, text: str) -> list[int]:
-    """Return the numbers of a list; ``3-5`` is 3, 4 and 5."""
     numbers: list[int] = []
     try:
         for part in text.split(","):

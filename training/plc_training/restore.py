@@ -83,7 +83,6 @@ def examples(numbered: tuple[int, Clip]) -> tuple[list[Row], float]:
 
 
 def _noisy(signal: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return a clip with white noise, or as it is."""
     level_db = rng.uniform(*_NOISE_DB)
     if rng.random() >= _NOISY:
         return signal

@@ -188,5 +188,4 @@ def _clips_of(source: Path) -> list[Path]:
 
 
 def _manifest_rows(manifest: Path) -> list[dict[str, str]]:
-    """Return the rows of a manifest that name a file."""
     return [row for _, row in read_rows(manifest, {"path"}) if row["path"]]

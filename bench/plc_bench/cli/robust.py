@@ -135,7 +135,6 @@ def library(
 
 
 def _facts(result: Any, title: str = "") -> Any:
-    """Return a table with a row for each field of a result."""
     from plc_bench.base.tables import Table
 
     table = Table(title)

@@ -186,7 +186,6 @@ def _extensions(gap_ms: float) -> Sequence[str]:
 
 
 def _rows(names: Sequence[str], gap_ms: float) -> tuple[str, ...]:
-    """Return the table's rows for a length of gap."""
     rows = [REFERENCE]
     for name in names:
         rows.append(name)
@@ -204,7 +203,6 @@ def opened_encoder(model: str) -> ContextEncoder:
 
 
 def _inner(start: int, gap_ms: float) -> tuple[int, int]:
-    """Return the gap centred in the 64 ms gap at ``start``."""
     samples = round(SAMPLE_RATE * gap_ms / 1000.0)
     begin = start + (GAP_SAMPLES - samples) // 2
     return begin, begin + samples

@@ -141,7 +141,6 @@ def _fill(out: NDArray[np.float64], begin: int, end: int) -> None:
 
 
 def _frame(periods: _Periods, frame: int, size: int) -> NDArray[np.float64]:
-    """Return the samples of one frame of a gap."""
     if frame >= AUDIBLE_FRAMES:
         return np.zeros(size)
     if frame not in (1, 2):

@@ -298,7 +298,6 @@ class CommandPeer:
 
 
 def _filled(command: str, values: Mapping[str, str]) -> list[str]:
-    """Return the words of a command with its placeholders replaced."""
     words = shlex.split(command)
     return [re.sub(r"\{(\w+)\}", lambda place: values[place[1]], word) for word in words]
 
@@ -423,7 +422,6 @@ def check_methods(
 
 
 def _check_predictor(method: str, rates: Sequence[int], known: Iterable[str]) -> None:
-    """Check that a method is known, or a rung that works at one of the rates."""
     if method in known:
         return
     if method.partition(":")[0] not in ("burg", *RECORDING_METHODS):

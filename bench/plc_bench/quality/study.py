@@ -325,7 +325,6 @@ def _units(
 def _work(
     units: Sequence[_Unit], settings: StudySettings, jobs: int, cluster: str | None
 ) -> Iterator[tuple[_Unit, list[dict[str, Any]]]]:
-    """Yield each finished unit with its journal entries."""
     work = partial(_score, settings=settings)
     done = (
         as_done(work, units, jobs, attrgetter("name"))

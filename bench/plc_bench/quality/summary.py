@@ -298,7 +298,6 @@ def _by_domain(study: Study, metrics: Sequence[str]) -> Table:
 
 
 def _by_burst(study: Study, metric: str) -> Table:
-    """Return a metric by class of burst."""
     names = [f"{metric}_{one}" for one in registry.BURST_CLASSES]
     names = [name for name in names if name in study.settings["metrics"]]
     heads = [*_heads(study, names, "difference to {1}")]
@@ -309,7 +308,6 @@ def _by_burst(study: Study, metric: str) -> Table:
 
 
 def _heads(study: Study, metrics: Sequence[str], difference: str) -> Iterator[str]:
-    """Yield the headings of each metric's mean and difference."""
     for name in metrics:
         label = registry.label(name)
         yield from (label, difference.format(label, study.methods[0]))
@@ -420,7 +418,6 @@ def _difference_cell(
 
 
 def _left_out(study: Study) -> str:
-    """Return a note on rows without a difference."""
     if not any(name.endswith(OWN_DECODE) for name in study.methods):
         return ""
     name = OWN_DECODE.strip()

@@ -80,7 +80,6 @@ def draw_receivers(path: Path, results: Sequence[Reception]) -> None:
 def _gap_panel(
     study: Study, names: Mapping[str, str], metric: str, least_gaps: int = 1, *, bands: bool = False
 ) -> Panel:
-    """Return a metric over the length of the gap, by method."""
     curves = []
     for number, (method, name) in enumerate(names.items()):
         points = [one for one in gap_curve(study, method, metric) if one.gaps >= least_gaps]

@@ -178,7 +178,6 @@ def _key(words: Iterable[str]) -> Key:
 
 
 def _find(rows: Sequence[Row], key: Key, where: str) -> Row:
-    """Return the one row that a key names."""
     found = [
         row
         for row in rows
@@ -200,7 +199,6 @@ def _cells(line: str) -> list[str]:
 
 
 def _written(cell: str, figure: Row, styles: Sequence[str]) -> str:
-    """Return a cell with a figure for its numbers, styled as before."""
     numbers = _NUMBER.findall(cell)
     names = _FIELDS.get(len(numbers))
     if names is None or any(figure[name] is None for name in names):

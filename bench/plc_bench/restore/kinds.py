@@ -50,7 +50,6 @@ def _dtmf(s: Studio, on_ms: float, off_ms: float) -> Signal:
 def _notes(
     s: Studio, note_ms: float, rest_ms: float, release_ms: float, attack_ms: float = 3.0
 ) -> Signal:
-    """Return a melody of one length of notes and rests."""
 
     def line(number: int) -> Iterator[Signal]:
         yield s.fade(s.harmonics(s.scale(number), note_ms), attack_ms, release_ms)
@@ -194,7 +193,6 @@ def _response(s: Studio) -> Signal:
 
 
 def _cadence(s: Studio, sound: Signal, pattern_ms: tuple[float, ...]) -> Signal:
-    """Return a sound switched on and off by turns."""
 
     def key(_: int) -> Iterator[Signal]:
         for number, ms in enumerate(pattern_ms):
@@ -257,7 +255,6 @@ def _prompts(s: Studio) -> Signal:
 
 
 def _muted(s: Studio, fade_ms: float) -> Signal:
-    """Return music that is turned off and on, with fades."""
     gain = np.ones(s.samples)
     for start_ms in (900.0, 2600.0, 4100.0):
         length_ms = s.rng.uniform(150.0, 450.0)
@@ -288,7 +285,6 @@ def _theremin(s: Studio) -> Signal:
 
 
 def _stopped(s: Studio, sound: Signal, stop_ms: float, on_ms: tuple[float, float]) -> Signal:
-    """Return a sound with stops of one length, at drawn times."""
 
     def key(_: int) -> Iterator[Signal]:
         yield np.ones(s.of(s.rng.uniform(*on_ms)))
@@ -298,7 +294,6 @@ def _stopped(s: Studio, sound: Signal, stop_ms: float, on_ms: tuple[float, float
 
 
 def _sequenced(s: Studio, sound: Signal, step_ms: float, share: float) -> Signal:
-    """Return a sound of which a sequencer leaves out steps, drawn."""
     steps = s.rng.random(int(s.length_ms / step_ms) + 2) < share
     return sound * (1.0 - np.repeat(steps, s.of(step_ms))[: s.samples])
 

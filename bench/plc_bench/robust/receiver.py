@@ -184,7 +184,6 @@ def align(heard: Signal, recording: Signal, speed: float) -> tuple[Places, Place
 def _scores(
     heard: Signal, recording: Signal, at: Places, places: Places
 ) -> tuple[tuple[float, float], str]:
-    """Return PLCMOS and PESQ, and why one is not there."""
     pairs = []
     for begin in range(0, heard.size - _SCORED // 2, _SCORED):
         inside = (at >= begin) & (at < begin + _SCORED)

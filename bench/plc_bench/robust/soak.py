@@ -353,7 +353,6 @@ def _make_packets(content: str, stream: SoakStream, rng: np.random.Generator) ->
 def _draw_losses(
     loss: str, packets: int, stream: SoakStream, rng: np.random.Generator, report: SoakReport
 ) -> list[bool]:
-    """Return the trace of one stretch."""
     if loss == "regular":
         period = int(rng.integers(2, 8))
         pattern = np.arange(period) < rng.integers(1, period)
@@ -370,7 +369,6 @@ def _outage_packets(stream: SoakStream) -> int:
 
 
 def _as_float(packet: Packet) -> Samples:
-    """Return samples of full scale 1.0."""
     scale = np.float32(1 / 32768 if packet.dtype == np.int16 else 1.0)
     return packet.astype(np.float32) * scale
 

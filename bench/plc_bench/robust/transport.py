@@ -142,7 +142,6 @@ def _packets(streams: int, loss: float) -> Iterator[tuple[int, int, bytes | None
 
 
 def _sources(streams: int, loss: float) -> list[LossSource | None]:
-    """Return the loss source of each stream's packets."""
     return [GilbertElliott(loss).source(seed) if loss else None for seed in range(streams)]
 
 

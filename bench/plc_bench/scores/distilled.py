@@ -68,7 +68,6 @@ def distillmos(signal: Signal) -> float:
 
 
 def _score(weights: Weights, samples: Array) -> float:
-    """Return the score of one window."""
     x = _compressed(samples / (np.abs(samples).max() + 1e-8))
     for number, strides in enumerate(_STRIDES):
         name = f"cnn.cnn.{2 * number}"

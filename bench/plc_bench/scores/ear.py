@@ -218,7 +218,6 @@ def _keep(at_100_hz_s: float) -> Array:
 
 
 def _band_means(values: Array) -> Array:
-    """Return the mean of each band and its neighbours."""
     sums = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
     number = np.arange(values.shape[1])
     first = np.maximum(number - _BELOW, 0)

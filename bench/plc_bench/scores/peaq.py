@@ -183,7 +183,6 @@ class _Pair:
         return float(of_reference[wide].mean()), float(of_test[wide].mean())
 
     def _noise_to_mask(self) -> Array:
-        """Return the noise over the mask of each frame and band."""
         reference, test = (np.sqrt(one.weighted) for one in self._heard)
         noise = ear.in_bands((reference - test) ** 2)
         bark = ear.BAND_BARK * np.arange(noise.shape[1])

@@ -75,12 +75,10 @@ def _bad(estimate: Signal) -> float:
 
 
 def _of_speech(judge: Callable[[Signal], float]) -> Score:
-    """Return the score of a judge that needs no reference."""
     return lambda reference, estimate, lost, rate: judge(_as_speech(estimate, rate))
 
 
 def _of_both(judge: Callable[[Signal, Signal], float], wanted: int = speech.SPEECH_RATE) -> Score:
-    """Return the score of a judge that compares, at its sample rate."""
     return lambda reference, estimate, lost, rate: judge(
         _mono(reference, rate, wanted), _mono(estimate, rate, wanted)
     )
@@ -310,16 +308,13 @@ def score(
 
 
 def _as_speech(signal: Signal, sample_rate: int) -> NDArray[np.float32]:
-    """Mix to mono at the sample rate of speech metrics."""
     return _mono(signal, sample_rate, speech.SPEECH_RATE)
 
 
 def _mono(signal: Signal, sample_rate: int, wanted: int) -> NDArray[np.float32]:
-    """Mix to mono at another sample rate."""
     return _at(np.asarray(signal, np.float32).mean(axis=1), sample_rate, wanted)
 
 
 def _at(signal: Signal, sample_rate: int, wanted: int) -> NDArray[np.float32]:
-    """Return a signal at another sample rate."""
     samples = np.asarray(signal, np.float32)
     return samples if sample_rate == wanted else resample(samples, sample_rate, wanted)

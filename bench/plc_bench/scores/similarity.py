@@ -117,7 +117,6 @@ def edits(said: tuple[str, ...], heard: tuple[str, ...]) -> int:
 
 @lru_cache(maxsize=4)
 def _words(samples: bytes) -> tuple[str, ...]:
-    """Return the words of a clip."""
     try:
         from pocketsphinx import Decoder
     except ImportError as error:

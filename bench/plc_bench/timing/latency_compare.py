@@ -133,7 +133,6 @@ def _changes(name: str, row: LatencyRow, before: Mapping[str, Sequence[TimeHisto
 
 
 def _verdict(ratio: float, low: float, high: float) -> Cell:
-    """Return the verdict of an interval."""
     if not math.isfinite(high):
         return Cell("one run says nothing about the next")
     if low <= 1.0 <= high:

@@ -249,7 +249,6 @@ def _counters() -> tuple[int | None, ...]:
 
 
 def _kernel_allocations() -> int | None:
-    """Return the allocations of kernels; None if numba counts none."""
     try:
         from numba.core.runtime.nrt import rtsys
 

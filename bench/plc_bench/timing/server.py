@@ -232,7 +232,6 @@ def _mix(streams: Sequence[plc.Stats]) -> dict[str, float]:
 
 
 def _prepared(streams: Sequence[plc.Stats]) -> float:
-    """Return the share of bursts that were prepared."""
     bursts = sum(stats.concealment_events for stats in streams)
     return sum(stats.ahead.concealed_prepared for stats in streams) / max(bursts, 1)
 

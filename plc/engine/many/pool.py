@@ -351,7 +351,6 @@ class ConcealerPool:
     def _look_through(
         self, places: Ids, packets: Any, there: Bools, missing: Mapping[int, Parts]
     ) -> tuple[Bools, Mapping[int, Parts]]:
-        """Return which packets are there, and their missing parts, without dropouts."""
         there, missing = there.copy(), dict(missing)
         waiting = list(enumerate(places.tolist()))
 

@@ -121,7 +121,6 @@ def bridged_along_the_pitch(
 def _fitted(
     past: NDArray[np.float32], sample_rate: int, rung: Rung, reach: int = 0, remembered: int = 1
 ) -> tuple[ArFiller, History]:
-    """Return a filler fitted to a past, and a history of ``remembered`` samples or more."""
     filler = ArFiller(sample_rate, len(past), rung, reach)
     history = History(len(past), max(filler.past_samples, remembered))
     history.append(dithered(past), trusted=True)

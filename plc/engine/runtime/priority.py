@@ -313,5 +313,4 @@ def _ask_rtkit(thread: int, level: Level) -> str:
 
 
 def _set_reset_on_fork(thread: int) -> None:
-    """Set the flags that rtkit demands of a thread."""
     os.sched_setscheduler(thread, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))

@@ -130,7 +130,6 @@ def _reserved_ms(config: StreamConfig, of: str, prompt: bool) -> float:
 
 
 def _shared(manifests: dict[str, "Manifest"], outside_at: int) -> "FlatModels | None":
-    """Return models, each once; None if there are none, or one has no block."""
     from plc.engine.networks.flat import shared_models
 
     apart = {manifest.sha256: manifest for manifest in manifests.values()}

@@ -135,7 +135,6 @@ class _Network:
                 counters.network_runs += ticket > NO_TICKET
 
     def _of_each(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return rows by stream."""
         return rows.reshape(-1, self._channels, *rows.shape[1:])
 
     def answer_ahead(self, block: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
@@ -298,7 +297,6 @@ class OutsideNetworks:
         self._ticket = NO_TICKET
 
     def _set_costs(self) -> None:
-        """Write to the step which networks are in use."""
         for each in self.networks.values() if self._own else ():
             cost_ms = self._costs_ms[each.place] if each.worker.switch.on else np.inf
             self._numbers[layout.NETWORK_MS + each.place] = cost_ms

@@ -257,7 +257,6 @@ class Passages:
     def _chosen(
         self, channels: tuple[int, ...], gaps: Sequence[Gap], margin: int
     ) -> Iterator[tuple[Gap, int]]:
-        """Yield gaps with the place of the passage for each."""
         if self._outline is None:
             holes = [gap.span for track in self._tracks for gap in track.gaps]
             self._outline = Outline(self._rate, self._blocks(), holes)
@@ -436,7 +435,6 @@ def _error(
 
 
 def _whole_frames(part: _Rows, plan: Stft) -> NDArray[np.complex64]:
-    """Return the spectra of the frames that lie in a stretch as a whole."""
     partial = plan.window.size // plan.hop - 1
     return spectra_of(part, plan)[partial : part.size // plan.hop]
 

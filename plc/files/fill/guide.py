@@ -105,7 +105,6 @@ def follow(
 
 
 def _known_around(known: NDArray[np.bool_], sample_rate: int, gap: Gap) -> tuple[int, int]:
-    """Return the stretch around a gap in which a guide is received."""
     context = round(_CONTEXT_S * sample_rate)
     first, stop = max(0, gap.start - context), min(gap.end, gap.stop + context)
     before = np.flatnonzero(~known[first : gap.start])

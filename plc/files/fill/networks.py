@@ -185,7 +185,6 @@ class TwoSidedNetworks(GapFiller):
     def _part(
         self, content: str, row: NDArray[np.float32], gap: tuple[int, int, int], found: Found
     ) -> NDArray[np.float32] | None:
-        """Return the fill of a gap by the models of a content."""
         network, spoken = self._networks[content], self._spoken
         spoken_fill = spoken.fill(row, *gap) if spoken and content == "speech" else None
         if spoken_fill is not None and spoken and not self._both_serve(spoken, *gap):

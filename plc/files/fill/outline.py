@@ -183,7 +183,6 @@ class Outline:
 
 
 def _band_edges(sample_rate: int, window: int) -> NDArray[np.intp]:
-    """Return the first bin of each band, and the end."""
     highest = min(_HIGHEST_HZ, _HIGHEST_SHARE * sample_rate)
     hz = np.geomspace(_LOWEST_HZ, highest, _BANDS + 1)
     edges: NDArray[np.intp] = np.unique(np.round(hz * window / sample_rate).astype(np.intp))

@@ -441,7 +441,6 @@ def _fill(
     network: GapFiller | None,
     hints: Hints,
 ) -> None:
-    """Fill a gap of ``rows`` from both sides."""
     context = round(CONTEXT_S * config.sample_rate)
     before = rows[:, max(0, gap.start - context) : gap.start]
     after = rows[:, gap.stop : min(gap.end, gap.stop + context)]

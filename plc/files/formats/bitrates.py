@@ -140,7 +140,6 @@ def _vorbis_level(sample_rate: int, channels: int, bitrate: int) -> float:
 
 
 def _nominal(sample_rate: int, channels: int, compression_level: float) -> int:
-    """Return the rate that Vorbis aims at."""
     stream = io.BytesIO()
     with soundfile.SoundFile(
         stream,

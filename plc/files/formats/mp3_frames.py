@@ -311,7 +311,6 @@ def _sound_from(data: bytes, frames: Sequence[_Frame], first: int) -> int:
 
 
 def _bytes_before(data: bytes, frame: _Frame) -> int:
-    """Return how many bytes of a frame are in those before it."""
     head = data[frame.at : frame.at + 4]
     place = frame.at + _side(head)[0]
     bits = int.from_bytes(data[place : place + 2], "big")
@@ -364,7 +363,6 @@ def _retold(stream: bytes, head: bytes, count: int) -> bytes:
 
 
 def _lengthened(frame: bytes, rest: bytes) -> bytes:
-    """Return a frame with its rest and its true bit rate."""
     whole = len(frame) + len(rest)
     for byte in range(frame[2] & 15, 256, 16):
         for padded in (byte & ~2, byte | 2):

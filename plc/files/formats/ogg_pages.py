@@ -234,7 +234,6 @@ def _packets(pages: Sequence[ogg.Page]) -> Iterator[_Packet]:
 
 
 def _pieces(page: ogg.Page) -> Iterator[tuple[bytes, bool]]:
-    """Yield parts of packets on a page, and whether each ends."""
     at = begin = 0
     for length in page.segments:
         at += length
@@ -292,7 +291,6 @@ def _mended(link: Sequence[ogg.Page]) -> Mended | None:
 
 
 def _groups(packets: Sequence[_Packet]) -> Iterator[list[_Packet]]:
-    """Yield packets up to each one with a known end."""
     group: list[_Packet] = []
     for packet in packets:
         group.append(packet)

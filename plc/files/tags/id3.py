@@ -168,7 +168,6 @@ def _text(data: bytes) -> str:
 
 
 def _described(name: str, data: bytes) -> list[tuple[str, str]]:
-    """Return a comment, or a text with a name of its own."""
     start = 4 if name == "COMM" else 1  # a comment has a language of three letters
     description, _, text = _text(data[:1] + data[start:]).partition("\0")
     text = text.removeprefix("\ufeff")
@@ -205,7 +204,6 @@ def _frame(name: str, data: bytes) -> bytes:
 
 
 def _syncsafe(data: bytes) -> int:
-    """Return a number from bytes of seven bits each."""
     if len(data) < 4 or any(byte & 0x80 for byte in data[:4]):
         raise ValueError("a size in an ID3 tag is invalid")
     return data[0] << 21 | data[1] << 14 | data[2] << 7 | data[3]

@@ -178,7 +178,6 @@ def _packed_picture(picture: values.Picture) -> bytes:
 
 
 def _pages(file: BinaryIO) -> Iterator[ogg.Page]:
-    """Yield each page; checksums are not compared."""
     while head := file.read(ogg.HEAD.size):
         mark, version, flags, position, stream, number, _, count = ogg.HEAD.unpack(head)
         if mark != ogg.MARK or version != 0:

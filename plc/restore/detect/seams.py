@@ -102,7 +102,6 @@ def jumps_at(errors: Errors, each: Finding, sample_rate: int) -> tuple[float, fl
 
 
 def _jump(errors: Errors, place: int, sample_rate: int) -> float:
-    """Return the error at a place, relative to that before it."""
     near, far = (round(ms * sample_rate / 1000) for ms in (_NEAR_MS, _FAR_MS))
     jumps = []
     for number, error in enumerate(errors):

@@ -589,7 +589,6 @@ class DeviceSink:
         stream.ring.write(np.ascontiguousarray(samples))
 
     def _begin(self, stream: DeviceStream | None) -> None:
-        """Begin with a device that was opened, or go on without one."""
         self._stream = stream
         self._written_s = max(self._written_s, self.clock.now_s)
         if stream is None:

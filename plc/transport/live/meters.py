@@ -103,7 +103,6 @@ def _device(port: "DevicePort") -> "Text":
 
 
 def _latencies(ports: "Sequence[DevicePort]") -> str:
-    """Return the delay that the devices add, in words."""
     latencies_s = [port.stream.latency_s for port in ports if port.stream is not None]
     return f"; the cards add {1000.0 * sum(latencies_s):.0f} ms" if latencies_s else ""
 

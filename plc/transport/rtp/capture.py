@@ -125,7 +125,6 @@ def _pcap_frames(
 
 
 def _pcapng_frames(file: BinaryIO, left_out: Counter[str]) -> Iterator[Frame]:
-    """Yield the frames of a pcapng file up to a cut block."""
     order = "<"
     interfaces: list[tuple[int, float]] = []
     while len(block := file.read(12)) == 12:

@@ -561,7 +561,6 @@ class Inspection:
 
 
 def _is_event(packet: RtpPacket) -> bool:
-    """Return whether a packet is a telephone event, which is not played."""
     return packet.payload_type >= _DYNAMIC and len(packet.payload) == _EVENT_BYTES
 
 

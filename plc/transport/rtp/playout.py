@@ -308,7 +308,6 @@ class _Decoded:
             self._note_hole(max(begin, self._edge), stop)
 
     def _is_refresh(self, placed: PlacedPacket, samples: NDArray[np.float32]) -> bool:
-        """Return whether a packet is as loud as the noise."""
         before, line = self._last_sequence, self._buffer.receiver.block
         if before is None or not entry.stands_alone(line, before, placed.sequence):
             return False

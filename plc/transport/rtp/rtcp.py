@@ -74,7 +74,6 @@ def _packets_of(datagram: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _is_compound(datagram: bytes) -> bool:
-    """Return whether a datagram is no longer than a compound may be."""
     packets = itertools.islice(_packets_of(datagram), _COMPOUND_PACKETS + 1)
     return len(datagram) <= _COMPOUND_BYTES and sum(1 for _ in packets) <= _COMPOUND_PACKETS
 

@@ -127,7 +127,6 @@ class PageServer:
         return next((each for each in oldest_first if each.answer is None), oldest_first[0])
 
     def _serve(self, connection: _Connection) -> None:
-        """Advance a connection without waiting."""
         try:
             if connection.answer is None and not self._read(connection):
                 return

@@ -510,7 +510,6 @@ def _read(folder: Path) -> Segments:
 
 
 def _cut_clip(path: Path, plan: Plan, clips: dict[Path, Decoded]) -> Segments:
-    """Return a clip's segments."""
     decoded = clips[path]
     domain = decoded.clip.domain if decoded.clip.domain in DOMAINS else "any"
     rng = np.random.default_rng(clip_seed(decoded.clip.path.name, plan.seed))

@@ -160,7 +160,6 @@ def _length(ticks: int) -> bytes:
 
 
 def _render(notes: Notes, program: int, target: Path) -> None:
-    """Render a program's notes into a FLAC file."""
     with tempfile.TemporaryDirectory() as folder:
         song, sound = Path(folder) / "notes.mid", Path(folder) / "notes.flac"
         song.write_bytes(midi_file(program, notes.played_by(program)))

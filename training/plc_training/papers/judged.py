@@ -234,7 +234,6 @@ class Scorer:
 
 
 def _frames_of(notes: NoteSet) -> list[NDArray[np.float64]]:
-    """Return a transcriber's output in each frame of each note."""
     return [note_frames(sound[:, None], notes.sample_rate) for sound in notes.sounds]
 
 

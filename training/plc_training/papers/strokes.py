@@ -126,7 +126,6 @@ def _row(
     columns: int,
     methods: tuple[str, ...],
 ) -> Row:
-    """Return the scores of one stroke."""
     length = patch_samples(task.frames)
     samples = x[start : start + length]
     lost = centred(np.array([columns]), task.frames)
@@ -163,7 +162,6 @@ def _row(
 
 
 def _filled(x: NDArray[np.float32], gap: tuple[int, int], method: str) -> NDArray[np.float32]:
-    """Return a clip with its gap filled from its surroundings."""
     low = max(0, gap[0] - _AROUND)
     around = x[low : gap[1] + _AROUND]
     filled = x.copy()
@@ -193,7 +191,6 @@ def _signal(
 
 
 def _steps(patch: NDArray[np.float32], lost: NDArray[np.bool_]) -> float:
-    """Return the squared steps in the stroke of one patch."""
     return float(squared_steps(torch.from_numpy(patch)[None, None], torch.from_numpy(lost)))
 
 

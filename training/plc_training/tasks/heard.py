@@ -208,13 +208,11 @@ class _Listening(StreamTask):
         return found
 
     def _pesq_of(self, streams: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Return the raw score of each piece."""
         self._pesq.to(streams.device)
         found: Tensor = self._pesq(batch["truth"], streams)
         return found
 
     def _distances(self, streams: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the distances of the streams from the truth, around the bursts."""
         distance, bias = self._band_distance(streams, batch)
         made = {"spectrum": distance, "spectrum_bias": bias}
         if self.settings.roots:
@@ -222,7 +220,6 @@ class _Listening(StreamTask):
         return made
 
     def _weighed(self, distances: dict[str, Tensor]) -> Tensor:
-        """Return the weighted sum of distances."""
         bands = distances["spectrum"] + _BIAS * distances["spectrum_bias"]
         total: Tensor = self.settings.spectrum * bands
         if "roots" in distances:

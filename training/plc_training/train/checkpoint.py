@@ -131,7 +131,6 @@ def _loaded(path: Path, network: nn.Module, prefix: str) -> tuple[dict[str, Tens
 def _prefixed(
     optimisers: Sequence[torch.optim.Optimizer],
 ) -> list[tuple[str, torch.optim.Optimizer]]:
-    """Return optimisers with the prefixes of their names in the file."""
     return [(f"optimiser{i or ''}.", optimiser) for i, optimiser in enumerate(optimisers)]
 
 

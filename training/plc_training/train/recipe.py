@@ -258,7 +258,6 @@ def _item_hint(hint: Any, argument: int) -> Any:
 
 
 def _expected(info: inspect.Type) -> str:
-    """Return the description of a type, for messages."""
     match info:
         case inspect.VarTupleType():
             return f"a list, each item {_expected(info.item_type)}"

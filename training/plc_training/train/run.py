@@ -285,7 +285,6 @@ def domain_counts(segments: Segments) -> dict[str, int]:
 
 
 def _fingerprint(recipe: Recipe, segments: Sequence[Segments]) -> str:
-    """Return a hash of the recipe and the set of segments."""
     digest = hashlib.sha256(recipe.fingerprint().encode())
     for values in (values for part in segments for values in (part.gaps, part.domains)):
         digest.update(values.astype("<i8").tobytes())
