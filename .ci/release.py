@@ -62,7 +62,7 @@ PAPER_FILES = tuple(f"{_MODELS}{name}{end}" for name in PAPERS for end in (".jso
 """What has a wheel of its own."""
 _MAKER = Path(__file__).with_name("machine_code.py")
 # What `machine_code.py` adds, and setuptools to a source archive.
-_LIBRARY = (r"libplc\.so\.[\d.]+", r"libplc\.a", r"plc\.h", r"plc_ladspa\.so")
+_LIBRARY = (r"libplc\.so\.[\d.]+", r"libplc\.a", r"plc\.h", r"plc_ladspa\.so", r"libplc_inside\.so")
 _COMPILED = re.compile(
     rf"plc_kernels/machine_code/kernels\.abi3\.so|plc/embed/libplc/({'|'.join(_LIBRARY)})"
 )
@@ -234,6 +234,8 @@ def further_files(work: Path) -> list[Path]:
         _run(plc, "gstreamer", "install", "--dir", plugins, cwd=home, env=_alone(home))
     else:
         print("GStreamer's plugin is not made: gst-inspect-1.0 and pkg-config are needed")
+    _run(plc, "c", "models", "--out", "models", cwd=home, env=_alone(home))
+    shutil.copy(home / "models/all.plcm", home / "prefix/lib/plc/plc.plcm")
     _run(plc, "web", "--export", "page", cwd=home, env=_alone(home))
     out.mkdir()
     prefix, licence = home / "prefix", ROOT / "LICENSE"

@@ -34,6 +34,12 @@ _DEBIAN = {
         "development files",
     ),
     "plc-ladspa": (("lib/ladspa/*",), "sound", "", "LADSPA plugin"),
+    "plc-inside": (
+        ("lib/plc/*", "bin/plc-inside"),
+        "sound",
+        "",
+        "for programs that are there",
+    ),
     "plc-gstreamer": (
         ("lib/gstreamer-1.0/*",),
         "sound",
@@ -45,6 +51,11 @@ _DEBIAN = {
 _OPTIONAL = {"plc-gstreamer"}
 
 
+def is_run(file: Path) -> bool:
+    """Whether a file is a shared library or a command."""
+    return ".so" in file.name or file.parent.name == "bin"
+
+
 def write_archive(path: Path, top: str, files: Iterable[tuple[str, Path]]) -> Path:
     """Write files, with their names, and links into a ``.tar.gz`` below a folder ``top``."""
     packed = io.BytesIO()
@@ -53,7 +64,7 @@ def write_archive(path: Path, top: str, files: Iterable[tuple[str, Path]]) -> Pa
             entry = archive.gettarinfo(str(file), f"{top}/{name}")
             entry.uid = entry.gid = entry.mtime = 0
             entry.uname = entry.gname = ""
-            entry.mode = 0o755 if ".so" in file.name and not entry.issym() else 0o644
+            entry.mode = 0o755 if is_run(file) and not entry.issym() else 0o644
             if entry.isreg():
                 with file.open("rb") as opened:
                     archive.addfile(entry, opened)
@@ -140,7 +151,7 @@ def pack_debian(prefix: Path, licence: Path, out: Path, version: str, day: datet
                 (control / "shlibs").write_text(f"libplc {major} {name} (>= {version})\n")
             for each in (root, *root.rglob("*")):
                 if not each.is_symlink():
-                    each.chmod(0o755 if each.is_dir() else 0o644)
+                    each.chmod(0o755 if each.is_dir() or each.parent.name == "bin" else 0o644)
                 os.utime(each, (day.timestamp(),) * 2, follow_symlinks=False)
             path = out / f"{name}_{version}_amd64.deb"
             command = ["dpkg-deb", "--root-owner-group", "--build", str(root), str(path)]

@@ -1,4 +1,4 @@
-"""The commands for other programs: ``plc c``, ``plc gstreamer``.
+"""The commands for other programs: ``plc c``, ``plc gstreamer``, ``plc inside``.
 
 As in :mod:`plc.programs.cli.app`: parse, call one function, print its result; everything heavy is
 imported inside. ``register`` adds them to the command.
@@ -41,11 +41,12 @@ def build(
 ) -> None:
     """Build libplc: the engine as a C library that needs no Python.
 
-    DIR gets libplc.so, libplc.a, plc.h, plc.pc and plc_ladspa.so (a plugin that conceals dropouts),
-    or plc.wasm; a prefix also what CMake reads. For x86_64 there is code for x86-64-v2, v3 and v4
-    in one library. It needs gcc; from other processors gcc-aarch64-linux-gnu for aarch64, lld for
-    wasm32. windows (x86-64) makes plc.dll and libplc.dll.a by gcc-mingw-w64-x86-64, musl a library
-    for Alpine and OpenWrt by musl-tools. See docs/embedding.md.
+    DIR gets libplc.so, libplc.a, plc.h, plc.pc, plc_ladspa.so (a plugin that conceals dropouts) and
+    libplc_inside.so (for plc inside), or plc.wasm; a prefix also what CMake reads. For x86_64 there
+    is code for x86-64-v2, v3 and v4 in one library. It needs gcc; from other processors
+    gcc-aarch64-linux-gnu for aarch64, lld for wasm32. windows (x86-64) makes plc.dll and
+    libplc.dll.a by gcc-mingw-w64-x86-64, musl a library for Alpine and OpenWrt by musl-tools. See
+    docs/embedding.md.
     """
     from plc.embed.library import build_library
 
@@ -128,8 +129,38 @@ def _print_found(file: Path) -> None:
     say(f"{file}: GStreamer finds plcconceal")
 
 
+def inside(
+    command: Annotated[
+        list[str], typer.Argument(metavar="PROGRAM [ARGUMENTS]…", help="Program to start.")
+    ],
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Networks of plc c models.", show_default="the package's"
+        ),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="Say at its end what was made up.")] = False,
+) -> None:
+    """Start a program with libplc in its decoders: Opus, and others of the table.
+
+    Losses that it asks libopus, spandsp or Speex to conceal are made up here; the program stays as
+    it is. It is for Linux, and programs that load these as shared libraries: docs/start/inside.md.
+    """
+    from plc.embed.inside import start
+
+    start(command, models, log, lambda line: say(f"plc: {line}", err=True))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     panel = "For other programs"
+    app.command(
+        rich_help_panel=panel,
+        context_settings={"allow_interspersed_args": False},
+        epilog=examples(
+            "plc inside --log opusdec --packet-loss 10 voice.opus heard.wav",
+            "plc inside baresip                             calls, with losses made up here",
+        ),
+    )(inside)
     app.add_typer(c, rich_help_panel=panel)
     app.add_typer(gstreamer, rich_help_panel=panel)

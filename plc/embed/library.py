@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from plc.embed.packaging import DLL, IMPORTS, PLUGIN, SHARED, SONAME, header, package
+from plc.embed.packaging import DLL, IMPORTS, INSIDE, PLUGIN, SHARED, SONAME, header, package
 from plc.embed.toolchain import ARCHIVER, COMPILER, CROSS_COMPILERS, MUSL, RENAMER, Tool, find, run
 from plc.embed.wasm import COUNTED, RECEIVED, build_wasm
 from plc.errors import ConfigError, unknown, why
@@ -29,7 +29,7 @@ from plc_kernels.stream.gap import NETS
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "plc.c"
-PLUGIN_SOURCE = HERE / "plc_ladspa.c"
+PLUGIN_SOURCE, INSIDE_SOURCE = HERE / "plc_ladspa.c", HERE / "plc_inside.c"
 MATHEMATICS_SOURCE = HERE / "plc_math.c"
 CARRIED = HERE / "libplc"
 """Built already, in a wheel for one platform (``.ci/machine_code.py``)."""
@@ -46,7 +46,7 @@ _PLACES = (
     *("SECOND", "FILL", "FILL_SAMPLES", "STATS"),
 )
 
-BUILT = (SHARED, "libplc.a", "plc.h", PLUGIN)
+BUILT = (SHARED, "libplc.a", "plc.h", PLUGIN, INSIDE)
 """What compilers make; links and texts are added to it."""
 
 
@@ -195,9 +195,11 @@ def _build_objects(family: str, work: Path, tell: Callable[[str], None]) -> list
     checks = ["-Wl,--no-undefined", "-Wl,-z,relro,-z,now", f"-Wl,-soname,{SONAME}"]
     run([*compiler, "-shared", *checks, *objects, "-lm", "-o", str(shared)])
     run([*archiver, "rcs", str(archive), *objects])
-    # Its own copy of the library, unseen by the host: plugins are moved to folders of theirs.
-    inside = [f"-I{work}", str(PLUGIN_SOURCE), str(archive), "-lm", "-Wl,--exclude-libs,ALL"]
-    run([*compiler, *CFLAGS, "-shared", *checks[:2], *inside, "-o", str(work / PLUGIN)])
+    # Their own copies of the library, unseen by the host: plugins are moved to folders of theirs.
+    for source, name in ((PLUGIN_SOURCE, PLUGIN), (INSIDE_SOURCE, INSIDE)):
+        needed = [str(archive), "-lm", "-ldl", "-pthread", "-Wl,--exclude-libs,ALL"]
+        linked = [f"-I{work}", str(source), *needed, "-o", str(work / name)]
+        run([*compiler, *CFLAGS, "-shared", *checks[:2], *linked])
     return [work / name for name in BUILT]
 
 

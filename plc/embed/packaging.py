@@ -16,6 +16,8 @@ SHARED = f"{_SHORT}.{plc.__version__}"
 """The shared library; the soname and ``libplc.so`` are links to it."""
 PLUGIN = "plc_ladspa.so"
 """The library as a plugin; hosts look for such in a folder ``ladspa``."""
+INSIDE, WRAPPER = "libplc_inside.so", "plc-inside"
+"""The library for programs that are there, and the command that starts them with it."""
 DLL, IMPORTS = "plc.dll", "libplc.dll.a"
 """The shared library for Windows, which has no links, and what linkers take for it."""
 
@@ -66,6 +68,24 @@ else()
   endif()
 endif()
 """
+_WRAPPER = """\
+#!/bin/sh
+# Start a program with libplc inside: plc-inside [--log] [--models FILE] PROGRAM ARGUMENTS
+here=$(dirname "$(readlink -f "$0")")
+while :; do
+    case "$1" in
+    --log) export PLC_INSIDE_LOG=1 && shift ;;
+    --models) export PLC_INSIDE_MODELS="$2" && shift 2 ;;
+    -* | "") echo "usage: plc-inside [--log] [--models FILE] PROGRAM ARGUMENTS" >&2 && exit 2 ;;
+    *) break ;;
+    esac
+done
+for library in "$here"/../lib/plc/libplc_inside.so "$here"/../lib/*/plc/libplc_inside.so; do
+    [ -f "$library" ] && exec env LD_PRELOAD="$library${LD_PRELOAD:+:$LD_PRELOAD}" "$@"
+done
+echo "plc-inside: there is no ../lib/plc/libplc_inside.so" >&2
+exit 1
+"""
 
 
 def header() -> str:
@@ -84,7 +104,8 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     Parameters
     ----------
     built : list of path
-        The shared library, the archive, the header, and the plugin; or Windows' import library.
+        The shared library, the archive, the header, the plugin and what goes inside programs; or
+        Windows' import library.
     folder : path
         Where to; made if it is not there.
     prefix : bool
@@ -96,7 +117,7 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     cmake = lib / "cmake" / "plc"
     places = {"plc.h": include}
     if prefix:
-        places |= {PLUGIN: lib / "ladspa", DLL: folder / "bin"}
+        places |= {PLUGIN: lib / "ladspa", INSIDE: lib / "plc", DLL: folder / "bin"}
     finals = [places.get(path.name, lib) / path.name for path in built]
     for each in (config, *(path.parent for path in finals), *([cmake] if prefix else [])):
         each.mkdir(parents=True, exist_ok=True)
@@ -119,4 +140,10 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
                 **apart,
             )
         )
+    if prefix and not windows:
+        wrapper = folder / "bin" / WRAPPER
+        wrapper.parent.mkdir(exist_ok=True)
+        wrapper.write_text(_WRAPPER)
+        wrapper.chmod(0o755)
+        files.append(wrapper)
     return [*files, *texts]
