@@ -33,6 +33,9 @@ def prefix(tmp_path: Path) -> Path:
         ("lib/libplc.so.0.1.0", "\x7fELF GLIBC_2.2.5\0 GLIBC_2.29\0 GLIBC_PRIVATE\0"),
         ("lib/libplc.a", "archive"),
         ("lib/ladspa/plc_ladspa.so", "\x7fELF GLIBC_2.4\0"),
+        ("lib/plc/libplc_inside.so", "\x7fELF GLIBC_2.4\0"),
+        ("lib/plc/plc.plcm", "networks"),
+        ("bin/plc-inside", "#!/bin/sh\n"),
         ("lib/pkgconfig/plc.pc", "includedir=${pcfiledir}/../../include\n"),
         ("lib/cmake/plc/plcConfig.cmake", 'set(_plc_include "${_plc_lib}/../include")\n'),
         ("include/plc.h", "int plc;\n"),
@@ -55,7 +58,7 @@ def test_an_archive_has_all_of_a_prefix_and_is_the_same_again(
     with tarfile.open(path) as archive:
         names = {each.name.split("/", 1)[1]: each for each in archive}
     assert names["lib/libplc.so"].linkname == "libplc.so.0"
-    assert names["lib/libplc.so.0.1.0"].mode == 0o755
+    assert names["lib/libplc.so.0.1.0"].mode == names["bin/plc-inside"].mode == 0o755
     assert {"LICENSE", "include/plc.h", "lib/ladspa/plc_ladspa.so"} < set(names)
     path = made["pack_library"](prefix, licence, tmp_path, "0.1.0", "windows-x86_64")
     assert path.name == "libplc-0.1.0-windows-x86_64.tar.gz"
@@ -94,6 +97,7 @@ def compiled(prefix: Path, tmp_path: Path) -> Path:
     command = ["cc", "-g", "-O2", "-fPIC", "-shared", "-Wl,-soname,libplc.so.0", str(source)]
     subprocess.run([*command, "-o", shared], check=True)
     shutil.copy(shared, plugin)
+    shutil.copy(shared, prefix / "lib/plc/libplc_inside.so")
     archive = prefix / "lib/libplc.a"
     archive.unlink()
     subprocess.run(["ar", "rcs", archive, shared], check=True)
@@ -111,6 +115,8 @@ def test_debians_packages_find_their_headers_and_say_what_they_need(
     lib = root / "usr/lib/x86_64-linux-gnu"
     assert (lib / "libplc.so").resolve() == lib / "libplc.so.0.1.0"
     assert (root / "usr/lib/ladspa/plc_ladspa.so").is_file()
+    assert (lib / "plc/plc.plcm").is_file()
+    assert (root / "usr/bin/plc-inside").stat().st_mode & 0o777 == 0o755
     include = (lib / "pkgconfig/plc.pc").read_text().strip().removeprefix("includedir=")
     there = Path(include.replace("${pcfiledir}", str(lib / "pkgconfig"))).resolve()
     assert there == root / "usr/include"

@@ -141,10 +141,10 @@ def inside(
     ] = None,
     log: Annotated[bool, typer.Option("--log", help="Say at its end what was made up.")] = False,
 ) -> None:
-    """Start a program with libplc in its decoders: Opus, and others of the table.
+    """Start a program with libplc in its decoders: Opus, and spandsp's calls.
 
-    Losses that it asks libopus, spandsp or Speex to conceal are made up here; the program stays as
-    it is. It is for Linux, and programs that load these as shared libraries: docs/start/inside.md.
+    Losses that it asks libopus or spandsp to conceal are made up here; the program stays as it is.
+    It is for Linux, and programs that load these as shared libraries: docs/start/inside.md.
     """
     from plc.embed.inside import start
 

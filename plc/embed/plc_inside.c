@@ -53,39 +53,34 @@
 /* A lost packet may take a quarter of the 20 ms in which the next one comes. */
 #define MOST_MS 5.0
 #define CALIBRATIONS 3
-/* Of opus_defines.h and speex.h. */
+/* Of opus_defines.h. */
 #define OPUS_UNIMPLEMENTED (-5)
 #define OPUS_GET_COMPLEXITY 4011
 #define OPUS_RESET_STATE 4028
 /* From here on the decoder's own network conceals, in Opus 1.5 and later. */
 #define OPUS_DEEP 5
-#define SPEEX_GET_FRAME_SIZE 3
-#define SPEEX_GET_SAMPLING_RATE 25
-#define SPEEX_RESET_STATE 26
 /* spandsp's concealment is for telephones and knows no rate. */
 #define SPANDSP_RATE 8000
 
 /* ---- the table of decoders ----------------------------------------------------------------------- */
 
-typedef enum { OPUS, MULTISTREAM, PROJECTION, CUSTOM, CUSTOM_MODE, SPANDSP, SPEEX, KINDS } kind;
+typedef enum { OPUS, MULTISTREAM, PROJECTION, CUSTOM, CUSTOM_MODE, SPANDSP, KINDS } kind;
 
-/* Of each kind: what it is called in the log, the library to look into if the program's own does not have
- * it, and whether its losses are made up here. What stands still has a figure in docs/start/inside.md. */
+/* Of each kind: what it is called in the log, and the library to look into if the program's own does not
+ * have it. What is not here is no better with libplc, or not measured: docs/start/inside.md. */
 static const struct {
     const char *name, *library;
-    int on;
 } kinds[KINDS] = {
-    [OPUS] = {"Opus", "libopus.so.0", 1},
-    [MULTISTREAM] = {"Opus, multistream", "libopus.so.0", 1},
-    [PROJECTION] = {"Opus, projection", "libopus.so.0", 1},
-    [CUSTOM] = {"Opus, custom mode", "libopus.so.0", 1},
-    [CUSTOM_MODE] = {"", "libopus.so.0", 1},
-    [SPANDSP] = {"spandsp", "libspandsp.so.2", 1},
-    [SPEEX] = {"Speex", "libspeex.so.1", 1},
+    [OPUS] = {"Opus", "libopus.so.0"},
+    [MULTISTREAM] = {"Opus, multistream", "libopus.so.0"},
+    [PROJECTION] = {"Opus, projection", "libopus.so.0"},
+    [CUSTOM] = {"Opus, custom mode", "libopus.so.0"},
+    [CUSTOM_MODE] = {"", "libopus.so.0"},
+    [SPANDSP] = {"spandsp", "libspandsp.so.2"},
 };
 
-/* Samples as a decoder gives them; the first is the type of C. */
-typedef enum { INT16, INT24, FLOAT, FLOAT_OF_INT16 } form;
+/* Samples as a decoder gives them. */
+typedef enum { INT16, INT24, FLOAT } form;
 
 typedef struct {
     atomic_uint busy; /* taken by who reads or writes the rest */
@@ -275,7 +270,7 @@ static int oldest_foreign(int with_stream) {
 static void note(const void *handle, kind kind, int rate, int channels, int streams,
                  int is_foreign) {
     int at;
-    if (is_off || depth || !handle || !kinds[kind].on)
+    if (is_off || depth || !handle)
         return;
     pthread_once(&once, prepare);
     pthread_mutex_lock(&lock);
@@ -337,7 +332,7 @@ static plc_options options_of(const decoder *one, int piece) {
     options.channels = (uint32_t)one->channels;
     options.packet_samples = (uint32_t)piece;
     options.work_limit = work_limit;
-    options.content = one->kind == SPANDSP || one->kind == SPEEX ? PLC_CONTENT_SPEECH : 0;
+    options.content = one->kind == SPANDSP ? PLC_CONTENT_SPEECH : 0;
     if (model && plc_model_serves(model, options.sample_rate) == 1)
         options.model = model;
     return options;
@@ -397,8 +392,7 @@ static void read_piece(float *to, const void *from, size_t at, size_t count, for
     for (size_t i = 0; i < count; i++)
         to[i] = form == INT16   ? (float)((const int16_t *)from)[at + i] / 32768.0f
                 : form == INT24 ? (float)((const int32_t *)from)[at + i] / 8388608.0f
-                : form == FLOAT ? ((const float *)from)[at + i]
-                                : ((const float *)from)[at + i] / 32768.0f;
+                                : ((const float *)from)[at + i];
 }
 
 static void write_piece(void *to, const float *from, size_t at, size_t count, form form) {
@@ -410,7 +404,7 @@ static void write_piece(void *to, const float *from, size_t at, size_t count, fo
             ((int32_t *)to)[at + i] =
                 (int32_t)lrintf(fminf(fmaxf(8388608.0f * from[i], -8388608.0f), 8388607.0f));
         else
-            ((float *)to)[at + i] = form == FLOAT ? from[i] : 32768.0f * from[i];
+            ((float *)to)[at + i] = from[i];
 }
 
 /* Hear `count` samples of each channel, of which the first `lost` did not come: these are replaced. Return
@@ -751,38 +745,3 @@ TELEPHONE(plc_fillin, 1)
     }
 RELEASING(plc_release)
 RELEASING(plc_free)
-
-/* ---- Speex --------------------------------------------------------------------------------------- */
-
-EXPORT int speex_decoder_ctl(void *handle, int request, void *value) {
-    __typeof__(&speex_decoder_ctl) real = REAL(speex_decoder_ctl, SPEEX);
-    if (request == SPEEX_RESET_STATE)
-        renew(handle);
-    return real ? real(handle, request, value) : -1;
-}
-
-EXPORT void *speex_decoder_init(const void *mode) {
-    __typeof__(&speex_decoder_init) real = REAL(speex_decoder_init, SPEEX);
-    int32_t rate = 0;
-    MAKING(void *, (mode), NULL);
-    if (made && !depth && speex_decoder_ctl(made, SPEEX_GET_SAMPLING_RATE, &rate) == 0)
-        note(made, SPEEX, rate, 1, 1, 0);
-    return made;
-}
-ENDING(speex_decoder_destroy, SPEEX)
-
-#define DECODING_SPEEX(name, type, form)                                                       \
-    EXPORT int name(void *handle, void *bits, type *samples) {                                 \
-        __typeof__(&name) real = REAL(name, SPEEX);                                            \
-        int32_t count = 0;                                                                     \
-        int code = real ? real(handle, bits, samples) : -1;                                    \
-        decoder *one = code == 0 ? enter(handle) : NULL;                                       \
-        if (one) {                                                                             \
-            if (speex_decoder_ctl(handle, SPEEX_GET_FRAME_SIZE, &count) == 0 && count > 0)     \
-                play(one, samples, count, bits ? 0 : count, form);                             \
-            leave(one);                                                                        \
-        }                                                                                      \
-        return code;                                                                           \
-    }
-DECODING_SPEEX(speex_decode_int, int16_t, INT16)
-DECODING_SPEEX(speex_decode, float, FLOAT_OF_INT16)

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import Any
 
 from plc.programs.cli.app import app
@@ -76,6 +77,8 @@ def fault_of(line: str) -> str:
     name = rest[0] if rest else ""
     if command is None:
         return f"{path} has no {name}" if re.fullmatch(r"[a-z][a-z-]*", name) else ""
+    if path == "plc inside":  # behind its options stands the command of another program
+        rest = list(takewhile(lambda word: word.startswith("-"), rest))
     options = {each for one in command.params for each in (*one.opts, *one.secondary_opts)}
     for word in rest:
         name = word.partition("=")[0]

@@ -28,6 +28,7 @@ MADE = {
     "archive": ("labels/damaged.wav.txt", "repaired/damaged.wav", "good.wav"),
     "browser": ("page/index.html", "page/plc.mjs"),
     "c": ("conceal", "heard.wav"),
+    "inside": ("voice.opus", "heard.wav"),
     "library": ("lossy.wav", "heard.wav", "played.wav"),
     "live": ("heard.wav", "live.wav"),
     "measuring": ("RESULTS/summary.json", "report/index.html"),
@@ -92,6 +93,8 @@ def test_the_commands_of_a_page_work(page: Path, folder: Path, installed: Path) 
     """From a wheel alone, in an empty home."""
     there = environment()
     there |= {"PATH": f"{installed / 'bin'}:{Path(sys.executable).parent}:{there['PATH']}"}
+    if page.stem == "inside" and shutil.which("opusenc") is None:
+        pytest.skip("opus-tools are not installed")
     (home := installed / "home").mkdir(exist_ok=True)  # one for all pages, which compile once
     there |= {"PYTHONPATH": str(installed), "HOME": str(home), "PYTHONSAFEPATH": "1"}
     for name in ("PLC_CACHE_DIR", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
@@ -100,7 +103,7 @@ def test_the_commands_of_a_page_work(page: Path, folder: Path, installed: Path) 
     served = None
     for command in commands_of(page):
         is_live = command.startswith("plc live") and ".wav" not in command
-        if is_live or command.startswith(("plc c build", "npm")):
+        if is_live or command.startswith(("plc c build", "npm")) or "baresip" in command:
             continue  # no sound card; the library is there; the package has tests of its own
         if command.startswith(SERVES):
             served = subprocess.Popen(command.split(), stderr=subprocess.PIPE, **how)

@@ -25,7 +25,7 @@ import plc
 from plc.embed import cli, library
 from plc.embed.library import Library, build_library, write_sources
 from plc.embed.models import write_models
-from plc.embed.packaging import PLUGIN, SHARED, SONAME, header
+from plc.embed.packaging import INSIDE, PLUGIN, SHARED, SONAME, WRAPPER, header
 from plc.engine.loss import GilbertElliott
 from plc.errors import ConfigError
 from plc_kernels.build.targets import TARGETS, X86_64, machine, targets_of
@@ -397,7 +397,7 @@ def test_valgrind_finds_nothing(built: Library, probe: tuple[str, ...]) -> None:
 @pytest.mark.system
 def test_the_library_needs_libc_and_libm_alone(built: Library) -> None:
     folder = built.library.parent
-    names = {SHARED, SONAME, "libplc.so", "libplc.a", "plc.h", "plc.pc", PLUGIN}
+    names = {SHARED, SONAME, "libplc.so", "libplc.a", "plc.h", "plc.pc", PLUGIN, INSIDE}
     assert {path.name for path in built.files} == names
     assert {path.resolve() for path in folder.glob("libplc.so*")} == {built.library}
     needed = run("readelf", "-d", built.library).stdout
@@ -441,6 +441,8 @@ def test_installed_it_is_found_by_pkg_config_and_cmake_and_plays_the_same(
         *(f"lib/{name}" for name in (SHARED, SONAME, "libplc.so", "libplc.a")),
         "include/plc.h",
         f"lib/ladspa/{PLUGIN}",
+        f"lib/plc/{INSIDE}",
+        f"bin/{WRAPPER}",
         "lib/pkgconfig/plc.pc",
         "lib/cmake/plc/plcConfig.cmake",
         "lib/cmake/plc/plcConfigVersion.cmake",
@@ -663,7 +665,8 @@ def test_the_header_has_the_version_and_exports_on_every_system(tmp_path: Path) 
     path.write_text(header())
     assert "@" not in header()
     assert header().startswith("/* SPDX-License-Identifier: MIT */\n")
-    for source in (library.SOURCE, library.PLUGIN_SOURCE, library.MATHEMATICS_SOURCE):
+    sources = (library.SOURCE, library.PLUGIN_SOURCE, library.INSIDE_SOURCE)
+    for source in (*sources, library.MATHEMATICS_SOURCE):
         assert source.read_text().startswith("/* SPDX-License-Identifier: MIT */\n")
     major, minor, patch = plc.__version__.split(".")
     for line in (
