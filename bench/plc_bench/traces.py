@@ -135,7 +135,6 @@ def _clock_hz(payload_type: int) -> int:
 
 
 def _late(arrivals: dict[int, tuple[float, int]], deadline_ms: float, clock_hz: int) -> set[int]:
-    """Return the numbers of the packets that came too late."""
     transits = {n: time_s - stamp / clock_hz for n, (time_s, stamp) in arrivals.items()}
     known = [transit for transit in transits.values() if math.isfinite(transit)]
     if not known or math.isinf(deadline_ms):
@@ -145,7 +144,6 @@ def _late(arrivals: dict[int, tuple[float, int]], deadline_ms: float, clock_hz: 
 
 
 def _packet_samples(arrivals: dict[int, tuple[float, int]]) -> int | None:
-    """Return the usual step of the time stamps from packet to packet."""
     steps = Counter(
         arrivals[number + 1][1] - arrivals[number][1]
         for number in arrivals

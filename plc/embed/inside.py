@@ -24,15 +24,8 @@ MODELS = "plc.plcm"
 def kept_library(tell: Callable[[str], None] = lambda line: None) -> Path:
     """Return the library in the user's cache, with networks beside it, made if it is not there.
 
-    Parameters
-    ----------
-    tell : callable
-        Called with a line for each thing done, from any thread.
-
-    Raises
-    ------
-    ConfigError
-        If the user has no folder for caches, or the library cannot be built.
+    ``tell`` is called with a line for each thing done, from any thread. It raises
+    :class:`ConfigError` if the user has no folder for caches, or it cannot be built.
     """
     cache, reason = own_folder("inside")
     if cache is None:

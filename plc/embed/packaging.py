@@ -8,7 +8,7 @@ from pathlib import Path
 
 import plc
 
-_HEADER = Path(__file__).with_name("plc.h.in")
+_HEADER, _WRAPPER = (Path(__file__).with_name(name) for name in ("plc.h.in", "plc-inside.in"))
 _NUMBERS = dict(zip(("MAJOR", "MINOR", "PATCH"), plc.__version__.split("."), strict=True))
 _SHORT = "libplc.so"
 SONAME = f"{_SHORT}.{_NUMBERS['MAJOR']}"
@@ -68,24 +68,6 @@ else()
   endif()
 endif()
 """
-_WRAPPER = """\
-#!/bin/sh
-# Start a program with libplc inside: plc-inside [--log] [--models FILE] PROGRAM ARGUMENTS
-here=$(dirname "$(readlink -f "$0")")
-while :; do
-    case "$1" in
-    --log) export PLC_INSIDE_LOG=1 && shift ;;
-    --models) export PLC_INSIDE_MODELS="$2" && shift 2 ;;
-    -* | "") echo "usage: plc-inside [--log] [--models FILE] PROGRAM ARGUMENTS" >&2 && exit 2 ;;
-    *) break ;;
-    esac
-done
-for library in "$here"/../lib/plc/libplc_inside.so "$here"/../lib/*/plc/libplc_inside.so; do
-    [ -f "$library" ] && exec env LD_PRELOAD="$library${LD_PRELOAD:+:$LD_PRELOAD}" "$@"
-done
-echo "plc-inside: there is no ../lib/plc/libplc_inside.so" >&2
-exit 1
-"""
 
 
 def header() -> str:
@@ -143,7 +125,7 @@ def package(built: list[Path], folder: Path, prefix: bool) -> list[Path]:
     if prefix and not windows:
         wrapper = folder / "bin" / WRAPPER
         wrapper.parent.mkdir(exist_ok=True)
-        wrapper.write_text(_WRAPPER)
+        wrapper.write_text(_WRAPPER.read_text())
         wrapper.chmod(0o755)
         files.append(wrapper)
     return [*files, *texts]

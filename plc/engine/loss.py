@@ -143,7 +143,6 @@ class RunLengthLosses:
         return trace
 
     def _draw_runs(self) -> None:
-        """Append runs, alternating with the last one drawn."""
         lost = np.resize([self.lost, not self.lost], _RUNS_DRAWN) ^ bool(self.ends.size % 2)
         leave = np.where(lost, self.recovery_probability, self.onset_probability)
         lengths = np.full(_RUNS_DRAWN, _LONGEST_RUN, np.int64)

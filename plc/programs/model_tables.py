@@ -59,7 +59,6 @@ def model_table(model: Manifest) -> "Table":
 
 
 def _cell(text: str) -> "Text":
-    """Return lines of a manifest that command nothing."""
     from rich.text import Text
 
     return Text(printable_lines(text))

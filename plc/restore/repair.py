@@ -470,7 +470,6 @@ def _copy(source: Path, made: Path) -> None:
 def _refused(
     sources: Place, targets: Place, entries: Iterable[Entry], jobs: Iterable[Job]
 ) -> dict[str, str]:
-    """Return the names of recordings that are not begun, and why."""
     known: dict[tuple[int, int] | None, str] = {
         entry.identity: entry.name for entry in entries if entry.identity
     }

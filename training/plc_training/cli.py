@@ -377,7 +377,6 @@ def _figure(text: str) -> tuple[str, float]:
 
 
 def _cache() -> Path:
-    """Return the folder for decoded audio and segments."""
     return cache_root() / "training"
 
 

@@ -75,7 +75,6 @@ def _mean(values: list[tuple[str, float]], over: list[tuple[str, float]] | None 
 
 
 def _numbered(values: list[tuple[str, float]]) -> Iterator[tuple[tuple[str, int], float]]:
-    """Yield values by clip and number of the clip's score."""
     counts: dict[str, int] = {}
     for clip, value in values:
         counts[clip] = counts.get(clip, -1) + 1

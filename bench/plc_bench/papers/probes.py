@@ -203,7 +203,6 @@ def _encoders(models: Sequence[str]) -> dict[str, ContextEncoder]:
 
 
 def _fills(signal: Samples, encoders: Mapping[str, ContextEncoder]) -> dict[str, Samples]:
-    """Return a segment as every method fills its gap."""
     paper = InpaintSettings(context="paper")
     return {REFERENCE: filled(signal, *GAP, REFERENCE, paper)} | {
         name: with_fill(signal, GAP, encoder.fill(signal, GAP))

@@ -448,7 +448,6 @@ def _order(settings: Mapping[str, Any]) -> Callable[[str, str, str], tuple[str, 
 
 
 def _record(folder: Path, clips: Sequence[Clip], settings: StudySettings) -> dict[str, Any]:
-    """Write the settings of a study, or check them against existing ones."""
     wanted = _plain(_description(clips, settings))
     if (folder / SETTINGS_FILE).exists():
         wanted = _continued(folder, _read_settings(folder), wanted)

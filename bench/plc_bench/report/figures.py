@@ -153,7 +153,6 @@ def _query(path: Path, name: str, where: str) -> Query:
 
 
 def _rows_of(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file, each with the file's name."""
     for row in read_rows(path):
         yield {"file": path.stem, **row}
 
@@ -208,7 +207,6 @@ def _written(cell: str, figure: Row, styles: Sequence[str]) -> str:
 
 
 def _styled(value: float, like: str, styles: Sequence[str]) -> str:
-    """Return a number with the decimals and sign of another."""
     digits = len(like.partition(".")[2])
     text = f"{abs(value):.{digits}f}"
     if any(one.lstrip(f"+{_MINUS}-").startswith(".") for one in styles) and text.startswith("0."):

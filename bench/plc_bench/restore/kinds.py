@@ -243,7 +243,6 @@ def _radio(s: Studio) -> Signal:
 
 
 def _prompts(s: Studio) -> Signal:
-    """Return words of an announcement with silence between them."""
 
     def parts(_: int) -> Iterator[Signal]:
         word = s.vowel(s.rng.uniform(150, 350), 180.0, int(s.rng.integers(4)))
@@ -426,7 +425,6 @@ def _strum(s: Studio, ms: float) -> Callable[[int], Signal]:
 
 
 def _drawn(s: Studio, ms: float, ring_ms: float, level: float = 0.5) -> Callable[[int], Signal]:
-    """Return strokes of noise that are never the same."""
     return lambda n: s.decay(s.noise(ms, level), ring_ms * s.rng.uniform(0.6, 1.4), 0.3)
 
 

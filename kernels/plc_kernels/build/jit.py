@@ -387,7 +387,6 @@ def rounded_part(function: _F) -> "Dispatcher[_F]":
 
 
 def _text(function: _F, pipeline: Any, settings: dict[str, Any]) -> "Dispatcher[_F]":
-    """Make a text of ``function``, for other functions to call."""
     compiled: Dispatcher[_F] = njit(pipeline_class=pipeline, **settings)(function)
     if isinstance(compiled, Dispatcher):
         text: Any = compiled

@@ -465,7 +465,6 @@ def _mangled(name: str) -> str:
 
 
 def _marked(text: str, name: str, attribute: str) -> str:
-    """Return text with an attribute of the functions whose names begin so."""
     return re.sub(
         rf"^(define [^\n]*@{name}[^\n]*\))([^\n)]*\{{)$",
         rf"\1 {attribute}\2",

@@ -174,7 +174,6 @@ def _add(x: Reals, out: Reals) -> None:
 
 @rounded_part
 def _raise(x: RowView, y: RowView, work: Reals) -> None:
-    """Write each bin twice."""
     for t in range(y.rows):
         for k in range(y.bins):
             given = row(work, x.place + t * x.step + k // 2 * x.channels, x.channels)

@@ -111,7 +111,6 @@ def control(block: Block, ready: float, now_s: float) -> None:
 
 @inlined
 def _note_spare(block: Block, spare: float, now_s: float) -> None:
-    """Take note of samples that wait and are not needed now."""
     numbers = reals(block)
     if not 0.0 <= now_s - numbers[at.SPARE_SINCE_S] < _SPARE_WINDOW_S:
         numbers[at.SPARE_BEFORE], numbers[at.SPARE] = numbers[at.SPARE], spare
@@ -147,7 +146,6 @@ def changed(block: Block, samples: int, now_s: float) -> None:
 
 @inlined
 def _follow(block: Block, excess_s: float, elapsed_s: float) -> None:
-    """Move the speed of the resampler."""
     numbers = reals(block)
     target_s = numbers[at.TARGET_S]
     # Too much of it costs little, and is what a stream whose first units were held up begins with;
@@ -283,7 +281,6 @@ def _is_copied(block: Block, step: float) -> bool:
 
 @inlined
 def _lacks(block: Block, step: float) -> bool:
-    """Return whether there is too little for a block at a speed."""
     last = math.floor(reals(block)[at.LINE_AT] + (block[at.BLOCK_SAMPLES] - 1) * step)
     return bool(block[at.FILLED] < last + 1 + (0 if _is_copied(block, step) else TAPS // 2))
 

@@ -185,7 +185,6 @@ def cover(block: Block, start: int, stop: int) -> bool:
 
 @part
 def _move_units(block: Block, first: int, by: int) -> None:
-    """Move units, from a row on, by so many rows."""
     units, count = array(block, UNITS), block[at.COUNT]
     for k in range(count - first):
         row = count - 1 - k if by > 0 else first + k

@@ -358,7 +358,6 @@ def _read(x: NDArray[np.float32], place: float) -> float:
 
 @kernel
 def _cycle(past: NDArray[np.float32], period: float, phase: float) -> float:
-    """Return the last cycle of ``past`` at a phase in [0, 1)."""
     at = past.size - 1 + (phase - 1.0) * period
     value = _read(past, at)
     seam = (phase - (1.0 - _SEAM)) / _SEAM

@@ -308,7 +308,6 @@ def next_random(random: NDArray[np.uint64]) -> np.uint64:
 
 @kernel
 def _uniform(random: NDArray[np.uint64]) -> float:
-    """Return the next number in (0, 1]."""
     return (np.float64(next_random(random) >> np.uint64(11)) + 1.0) * 2.0**-53
 
 

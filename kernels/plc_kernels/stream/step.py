@@ -297,7 +297,6 @@ def _fill(block: Block) -> None:
 
 @part
 def _finish(block: Block) -> int:
-    """Play the part with its fill."""
     if block[at.PLAY] == _RECOVER:
         recover(block)
         learn(block)

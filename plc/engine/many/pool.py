@@ -212,7 +212,6 @@ class ConcealerPool:
             return Capacity(time_for(min), time_for(max))
 
     def _format(self, config: StreamConfig) -> PoolFormat:
-        """Return the format of streams, made if there was none such before."""
         key = replace(config, packet_ms=OPEN, seed=0)
         found = self._formats.get(key)
         if found is None:

@@ -187,7 +187,6 @@ class StreamConfig:
             )
 
     def _check_integer(self, name: str, least: int, most: int, unit: str) -> None:
-        """Check a field's range and make it a plain int."""
         value = getattr(self, name)
         try:
             number = operator.index(value)

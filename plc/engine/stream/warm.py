@@ -260,7 +260,6 @@ class WarmUp:
             self._done = True
 
     def _compile(self) -> None:
-        """Compile kernels by running them, and say how far it is."""
         from numba.core import event
 
         class Listener(event.Listener):

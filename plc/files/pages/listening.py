@@ -367,7 +367,6 @@ def _gaps(lost: NDArray[np.bool_]) -> str:
 
 
 def _axes(shown_ms: tuple[float, float], peak: float) -> str:
-    """Return grid, numbers and names of both axes."""
     low, high = shown_ms
     middle, centre = (_LEFT + _RIGHT) / 2, (_TOP + _BOTTOM) / 2
     grid, numbers = f"M{_LEFT},{_TOP}V{_BOTTOM}H{_RIGHT}", ""

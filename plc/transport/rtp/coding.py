@@ -5,12 +5,10 @@ not. A short predictor tells the two apart within a packet, unless it holds next
 noise. Of 20 recordings in packets of 20 ms none was taken for another coding at its own ticks.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from plc.transport.rtp.codecs import G711, G722
+from plc.transport.rtp.codecs import G711
 
 # Bytes of a sample of one channel.
 SAMPLE_BYTES = {"l16": 2, "l24": 3, "pcmu": 1, "pcma": 1}
@@ -23,8 +21,6 @@ _SAMPLES_MAX = 256
 Coding = tuple[str, int]
 # A prediction gain that audio has, and one that noise has.
 _AUDIO, _NOISE = 6.0, 2.0
-# By how much G.722's power may be above the most before.
-_LOUDER = 4.0
 
 
 def guess(payload: bytes, own: str = "", ticks: int | None = None) -> Coding | None:
@@ -66,16 +62,6 @@ def is_noise(payload: bytes, name: str, channels: int) -> bool:
     return len(payload) >= _LEAST_BYTES and 0.0 < _gain(payload, name, channels) < _NOISE
 
 
-def follows_g722(before: Sequence[bytes], after: Sequence[bytes]) -> bool:
-    """Return whether payloads are audio as G.722, and not louder than those before."""
-    heard, packets = (
-        np.array_split(_values(b"".join(payloads), "g722"), len(payloads))
-        for payloads in (before, after)
-    )
-    loudest, louder = (max(each @ each / each.size for each in row) for row in (heard, packets))
-    return bool(louder <= _LOUDER * loudest) and max(map(_gain_of, packets)) >= _AUDIO
-
-
 def _gain(payload: bytes, name: str, channels: int) -> float:
     """Return by how much a predictor lowers the power, in the channel where it does least."""
     values = _values(payload[: _SAMPLES_MAX * SAMPLE_BYTES[name] * channels], name)
@@ -99,8 +85,8 @@ def _gain_of(values: NDArray[np.float64]) -> float:
 
 def _values(payload: bytes, name: str) -> NDArray[np.float64]:
     """Return the samples of all channels, in any unit."""
-    if name in _LAWS or name == "g722":
-        decoded = (_LAWS.get(name) or G722()).decode(payload)
+    if name in _LAWS:
+        decoded = _LAWS[name].decode(payload)
         assert decoded is not None
         return decoded[:, 0].astype(np.float64)
     size = SAMPLE_BYTES[name]

@@ -13,22 +13,20 @@ looks (:func:`plc.transport.relay.relay.run_relay`); there are few for each stre
 fill a log.
 
 A static payload type is what RFC 3551 says. Another number is played as the stream's own coding if
-packets in a row make audio as that alone; of Opus, if they begin as those before; of G.722, as
-which any bytes decode, if they are no louder either.
+packets in a row make audio as that alone; of Opus, if they begin as those before; never as G.722,
+as which any bytes decode.
 
-No clock is read. Memory is one count for each payload type, the last packet's numbers, and of G.722
-the payloads of 2 s.
+No clock is read. Memory is one count for each payload type and the last packet's numbers.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from plc import notice
 from plc.transport.rtp.codecs import STATIC_CODINGS, Codec, open_codec, samples_per_tick
-from plc.transport.rtp.coding import SAMPLE_BYTES, Coding, follows_g722, guess, is_blank, is_noise
+from plc.transport.rtp.coding import SAMPLE_BYTES, Coding, guess, is_blank, is_noise
 from plc.transport.rtp.libopus import opus_samples
 from plc.transport.rtp.multicast import in_url
 from plc.transport.rtp.packets import SEQUENCE_BITS, TIMESTAMP_BITS, Malformed, RtpPacket, parse_red
@@ -79,8 +77,6 @@ _USUAL_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48
 _OTHERS, _MISREAD = 3, 25
 # Packets of these have one size, so that what they are cannot be told by it.
 _OF_ONE_SIZE = ("pcmu", "pcma", "g722")
-# Payloads of G.722 that are kept, and those of another type that are compared with them.
-_KEPT, _ENOUGH_G722 = 100, 10
 # Of a frame (RFC 6716, section 3.4).
 _OPUS_BYTES_MAX = 1275
 # A pause within a stretch, and it begins again.
@@ -157,7 +153,7 @@ class _Own:
         """Return whether a payload of another type is coded as one before."""
         name = self.codec.name
         if name == "g722":
-            return all(is_noise(payload, law, 1) for law in ("pcmu", "pcma"))
+            return False
         found = guess(payload, name)
         if name in SAMPLE_BYTES:
             return found is not None and found[0] == name
@@ -287,7 +283,6 @@ class Inspection:
         """When all was as configured last; infinite: it is not."""
         self._last: tuple[RtpPacket, int] | None = None
         """The last packet of audio, and its samples."""
-        self._payloads: deque[bytes] = deque(maxlen=_KEPT if codec.name == "g722" else 0)
         self._unlike = 0
         self._unlike_channels = 0.0
         self._begun: tuple[float, int] | None = None
@@ -298,8 +293,8 @@ class Inspection:
         self._has_fitted = False
         self._keeps_pace: bool | None = None
         self._misread = self._others_in_row = self._as_own = 0
-        self._in_place: list[bytes] = []
-        """Payloads in a row of another type that go on as those before."""
+        self._in_place = 0
+        """Packets in a row of another type that go on as those before."""
 
     @property
     def is_misread(self) -> bool:
@@ -321,11 +316,8 @@ class Inspection:
         fits = ticks > 0 and ticks == self._own.codec.samples(packet.payload)
         goes_on = fits and is_own and number >= _ASSIGNED
         goes_on = goes_on and last is not None and self._own.decodes(packet.payload, last.payload)
-        self._in_place = row = [*self._in_place, packet.payload] if goes_on else []
-        if len(row) == _ENOUGH_G722 and not follows_g722(self._payloads, row):
-            goes_on = False
-            row.clear()
-        if len(row) == (_ENOUGH_G722 if self._own.codec.name == "g722" else _ENOUGH):
+        self._in_place = self._in_place + 1 if goes_on else 0
+        if self._in_place == _ENOUGH:
             return self._move_to(packet)
         is_brief = number >= _DYNAMIC and now_s - self._audio_s < _BRIEF_S
         is_brief &= goes_on or not fits or is_blank(packet.payload)
@@ -347,7 +339,7 @@ class Inspection:
 
     def _move_to(self, packet: RtpPacket) -> bool:
         self._tell("moved", packet, known=str(self._own), own_number=self._payload_type)
-        self._payload_type, self._in_place = packet.payload_type, []
+        self._payload_type, self._in_place = packet.payload_type, 0
         return True
 
     def note_without_audio(self, packet: RtpPacket) -> None:
@@ -392,7 +384,6 @@ class Inspection:
         self._rows.ticks_to(packet, now_s)
         self._calm_from_s = self._audio_s = now_s
         self._samples += samples
-        self._payloads.append(packet.payload)
         return True
 
     def _compare(self, packet: RtpPacket, samples: int, now_s: float) -> None:
@@ -400,7 +391,6 @@ class Inspection:
         self._rows.ticks_to(packet, now_s)
         before, paused = self._last, now_s - self._audio_s
         self._last, self._audio_s = self._tried, now_s
-        self._payloads.append(packet.payload)
         if before is None or before[0].ssrc != packet.ssrc:
             self._begin_stretch(None, 0)
             self._unlike = 0

@@ -75,7 +75,6 @@ class ControlServer:
         self._thread.start()
 
     def _accept(self) -> None:
-        """Take in a connection, if one comes within a turn."""
         try:
             connection, _ = self._listener.accept()
         except OSError:  # nobody, gone again, or no file descriptor is left

@@ -538,7 +538,6 @@ def _notes_for(plan: Plan, decoded: Decoded) -> tuple[tuple[float, float], ...]:
 
 
 def _parts(plan: Plan, decoded: Decoded, clip: Samples) -> list[tuple[Samples, int]]:
-    """Return a clip's single notes with their pitches, or the clip."""
     notes = _notes_for(plan, decoded)
     if not notes:
         return [(clip, 0)]

@@ -96,7 +96,6 @@ def fit(data: Sequence[Path], cache: Path, tell: Callable[[str], None]) -> None:
 
 
 def _drawn(data: Sequence[Path]) -> list[Clip]:
-    """Return random clips of each domain and split of each library."""
     rng = np.random.default_rng(0)
     chosen = []
     for library in find_libraries(data):
@@ -205,7 +204,6 @@ def _varied(clip: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.f
 def _sequence(
     streams: Streams, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return inputs, labels and weights of the frames of a sequence."""
     inputs = np.zeros((_FRAMES, INPUTS), np.float32)
     label, weight = np.zeros((2, _FRAMES), np.float32)
     names = [name for name in DOMAINS if name in streams.sources]

@@ -183,7 +183,6 @@ def read_tensors(data: bytes) -> tuple[Any, dict[str, Tensor]]:
 
 
 def _state(graph: Any, network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a graph's weights by the network's names."""
     found = {name: value for name, value in tensors.items() if value.is_floating_point()}
     found |= _factors(graph, tensors)
     for name, module in network.named_modules():

@@ -92,7 +92,6 @@ class Levels(nn.Module):
         return torch.cat([heard.log() + self.quiet.log(), held[:, 1:]], 1)
 
     def _held(self, arrays: Tensor) -> Tensor:
-        """Return arrays with magnitudes as logarithms above the quiet."""
         if self._content is None:
             return arrays
         heard = self._magnitude(arrays) / self.quiet

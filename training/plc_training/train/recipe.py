@@ -214,7 +214,6 @@ def _table(tables: dict[str, Any], name: str, prefix: str = "") -> dict[str, Any
 
 
 def _build(kind: type[_T], table: dict[str, Any], where: str) -> _T:
-    """Return a struct or dataclass of a table's typed values."""
     hints = typing.get_type_hints(kind, include_extras=True)
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType | inspect.DataclassType)
