@@ -371,7 +371,7 @@ def test_nothing_is_allocated_behind_the_first_packet(
 
 @pytest.mark.parametrize("frame", [120, 240, 480])
 def test_custom_modes(opus: ctypes.CDLL, inside: ctypes.CDLL, frame: int) -> None:
-    """Of such lengths alone: with others Debian's libopus ends in an assertion of its own."""
+    """Of such lengths alone: of others Debian's libopus fails an assertion of its own."""
     if not hasattr(opus, "opus_custom_mode_create"):
         pytest.skip("libopus has no custom modes")
     sent = 0.3 * np.sin(2 * np.pi * 440.0 * np.arange(RATE) / RATE).astype(np.float32)
